@@ -1,1 +1,9 @@
-//! Placeholder.
+//! The tunnels of one node, as pure code: no sockets, no files, no clock.
+//!
+//! The control side (`control`: sessions, agreement, liveness) agrees on keys with other nodes;
+//! the lanes (`lane`: owner table, transports, replay windows) move pod packets with them. The two
+//! share nothing but the messages in `plane`. Everything takes `now` and randomness as arguments;
+//! the only leak is boringtun, which reads the clock and the system's randomness itself and is
+//! touched in `session` alone.
+
+pub mod moment;
