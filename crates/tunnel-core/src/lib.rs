@@ -6,4 +6,8 @@
 //! the only leak is boringtun, which reads the clock and the system's randomness itself and is
 //! touched in `session` alone.
 
+pub mod counters;
 pub mod moment;
+pub mod owner;
+pub mod packet;
+pub mod plane;
