@@ -1,0 +1,5 @@
+//! The daemon's edge to the kernel: the only place of the workspace where `unsafe` is allowed.
+//!
+//! Each submodule wraps one kernel interface and decides nothing.
+
+pub mod allocator;

@@ -1,0 +1,154 @@
+//! One daemon per node.
+//!
+//! A second opener of a multi-queue tun is not refused by the kernel: it would silently take half of
+//! the packets. So the daemon holds two locks before it attaches: a file in the runtime directory,
+//! which names its holder, and an abstract socket address, which exists once per network namespace
+//! whatever directories two configurations name. Both vanish with the process, however it ends.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use thiserror::Error;
+
+/// The lock file's name in the runtime directory.
+const LOCK_FILE: &str = "sotto-node.lock";
+/// The abstract address that stands for "the Sotto daemon of this network namespace".
+const LOCK_ADDRESS: &[u8] = b"sotto-node";
+
+/// Why this daemon may not run.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// The lock file cannot be used.
+    #[error("lock {}: does the runtime directory exist and belong to root?", path.display())]
+    Unusable {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another daemon holds the lock file.
+    #[error("lock {}: {holder} already runs here, stop it first", path.display())]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, as far as the file tells.
+        holder: String,
+    },
+    /// Another daemon, with another runtime directory, serves this network namespace.
+    #[error(
+        "start a second daemon in one network namespace: another sotto-node already runs here with other directories, stop it first"
+    )]
+    NamespaceTaken(#[source] std::io::Error),
+}
+
+/// The right to be this node's daemon; given up when dropped.
+#[derive(Debug)]
+pub struct NodeLock {
+    _file: Flock<File>,
+    _address: UnixListener,
+}
+
+impl NodeLock {
+    /// Takes both locks or says who has them.
+    ///
+    /// # Errors
+    /// When another daemon runs, or the runtime directory cannot be used.
+    pub fn acquire(runtime_directory: &Path) -> Result<Self, LockError> {
+        let file = lock_file(&runtime_directory.join(LOCK_FILE))?;
+        let address = SocketAddr::from_abstract_name(LOCK_ADDRESS)
+            .and_then(|address| UnixListener::bind_addr(&address))
+            .map_err(LockError::NamespaceTaken)?;
+        Ok(Self {
+            _file: file,
+            _address: address,
+        })
+    }
+}
+
+fn lock_file(path: &Path) -> Result<Flock<File>, LockError> {
+    let unusable = |source| LockError::Unusable {
+        path: path.to_owned(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .open(path)
+        .map_err(unusable)?;
+    let mut locked =
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, errno)| {
+            if errno == nix::errno::Errno::EWOULDBLOCK {
+                LockError::Held {
+                    path: path.to_owned(),
+                    holder: holder(&mut file),
+                }
+            } else {
+                unusable(errno.into())
+            }
+        })?;
+    write_holder(&mut locked).map_err(unusable)?;
+    Ok(locked)
+}
+
+fn write_holder(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    // A holder that has not written its number yet is still a holder.
+    let pid = file
+        .take(32)
+        .read_to_string(&mut text)
+        .ok()
+        .and_then(|_| text.trim().parse::<u32>().ok());
+    match pid {
+        Some(pid) => format!("sotto-node with process id {pid}"),
+        None => "another sotto-node".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOCK_FILE, LockError, lock_file};
+
+    #[test]
+    fn bi06_a_second_daemon_is_refused_and_told_who_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(LOCK_FILE);
+        let first = lock_file(&path).unwrap();
+
+        let refused = lock_file(&path).unwrap_err();
+
+        assert!(matches!(refused, LockError::Held { .. }));
+        assert!(
+            refused
+                .to_string()
+                .contains(&format!("process id {}", std::process::id())),
+            "{refused}"
+        );
+        drop(first);
+        lock_file(&path).expect("the first daemon's end frees the lock");
+    }
+
+    #[test]
+    fn a_lock_file_that_is_a_link_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(LOCK_FILE);
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+
+        assert!(matches!(lock_file(&path), Err(LockError::Unusable { .. })));
+    }
+}

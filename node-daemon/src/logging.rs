@@ -1,0 +1,30 @@
+//! Structured logs on standard error.
+
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged unless `SOTTO_LOG` says otherwise. boringtun reports idle sessions that expire as
+/// errors; what happens to a session is told by our own events.
+const DEFAULT_FILTER: &str = "info,boringtun=off";
+
+/// Starts logging; a second call changes nothing.
+pub fn start(format: LogFormat) {
+    let filter =
+        EnvFilter::try_from_env("SOTTO_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => lines.with_ansi(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    drop(started);
+}
