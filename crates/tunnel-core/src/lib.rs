@@ -7,6 +7,8 @@
 //! touched in `session` alone.
 
 pub mod counters;
+pub mod key_schedule;
+mod message;
 pub mod moment;
 pub mod owner;
 pub mod packet;
