@@ -1,0 +1,30 @@
+//! Tests of the real programs in network namespaces: `cargo test -p sotto-tests --test netns`.
+//!
+//! Each module lists its tests in `cases()`. Two labs stand at a time, one a core.
+
+mod lab_itself;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+use sotto_tests::isolation;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if !arguments.list
+        && isolation::refusal().is_none()
+        && let Err(error) = isolation::enter()
+    {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    // Labs are mostly waiting; more than two at a time would starve timers on small machines.
+    arguments.test_threads = arguments.test_threads.or(Some(2));
+    let modules = [lab_itself::cases()];
+    let trials = modules
+        .into_iter()
+        .flatten()
+        .map(sotto_tests::case::Case::into_trial)
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

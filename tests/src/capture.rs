@@ -1,0 +1,151 @@
+//! What Eve sees on a wire: real `tcpdump`, its raw file, and what was in it.
+//!
+//! `tcpdump` reads through the kernel's ring, which copies each packet: in a lab on one kernel a
+//! plain packet socket shares memory with the packets and reports leaks that never were.
+
+mod canary;
+mod pcap;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+pub use canary::Canary;
+pub use pcap::{Packet, packets};
+pub use wire::{Datagram, Wire};
+
+use crate::lab::{Lab, Place, Process};
+use crate::wait;
+
+/// How long the file must not grow to be called complete.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// How long `tcpdump` may take to start or to catch up.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A running capture on one link.
+#[derive(Debug)]
+pub struct Capture {
+    tcpdump: Process,
+    file: PathBuf,
+}
+
+impl Capture {
+    /// Starts `tcpdump` on a link and returns once it listens.
+    ///
+    /// # Errors
+    /// When `tcpdump` does not start.
+    pub fn start(lab: &Lab, place: &Place, link: &str) -> Result<Self> {
+        Self::start_filtered(lab, place, link, "")
+    }
+
+    /// Starts `tcpdump` with a filter, for what else a wire carries.
+    ///
+    /// # Errors
+    /// When `tcpdump` does not start.
+    pub fn start_filtered(lab: &Lab, place: &Place, link: &str, filter: &str) -> Result<Self> {
+        let file = free_name(lab.folder(), &format!("{}-{link}", place.name()))?;
+        let path = file.display().to_string();
+        let options = ["-i", link, "-n", "-s", "0", "-U", "--immediate-mode"];
+        let mut arguments: Vec<&str> = options.to_vec();
+        arguments.extend(["-B", "32768", "-Z", "root", "-w", &path]);
+        if !filter.is_empty() {
+            arguments.push(filter);
+        }
+        let role = file.file_stem().and_then(|stem| stem.to_str());
+        let tcpdump = place.spawn(role.unwrap_or("tcpdump"), "tcpdump", &arguments)?;
+        tcpdump.wait_for_log("listening on", LIMIT)?;
+        Ok(Self { tcpdump, file })
+    }
+
+    /// Starts Eve's capture of everything that crosses the switch.
+    ///
+    /// # Errors
+    /// When `tcpdump` does not start.
+    pub fn on_switch(lab: &Lab) -> Result<Self> {
+        Self::start(lab, lab.switch(), "br0")
+    }
+
+    /// Waits until `tcpdump` has caught up, ends it and returns what it wrote.
+    ///
+    /// # Errors
+    /// When packets were lost to the capture: it proves nothing then.
+    pub fn stop(self) -> Result<Recording> {
+        self.settle()?;
+        self.tcpdump.signal(Signal::SIGINT)?;
+        self.tcpdump.wait()?;
+        let log = self.tcpdump.log();
+        ensure!(
+            log.contains("0 packets dropped by kernel"),
+            "tcpdump lost packets, so its file proves nothing: {log}"
+        );
+        Ok(Recording { file: self.file })
+    }
+
+    /// What was written so far.
+    pub fn so_far(&self) -> Recording {
+        Recording {
+            file: self.file.clone(),
+        }
+    }
+
+    fn settle(&self) -> Result<()> {
+        let mut last = (0, std::time::Instant::now());
+        wait::until("tcpdump to catch up", LIMIT * 3, || {
+            let size = std::fs::metadata(&self.file).map_or(0, |about| about.len());
+            if size != last.0 {
+                last = (size, std::time::Instant::now());
+            }
+            last.1.elapsed() > QUIET
+        })
+    }
+}
+
+/// A finished capture.
+#[derive(Debug)]
+pub struct Recording {
+    file: PathBuf,
+}
+
+impl Recording {
+    /// The raw file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// How often a canary is in the raw file, at any offset.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn count(&self, canary: &Canary) -> Result<usize> {
+        canary.count_in(&self.file)
+    }
+
+    /// What kinds of packets are in it.
+    ///
+    /// # Errors
+    /// When the file is no capture.
+    pub fn wire(&self) -> Result<Wire> {
+        wire::classify(&self.packets()?)
+    }
+
+    /// Its packets.
+    ///
+    /// # Errors
+    /// When the file is no capture.
+    pub fn packets(&self) -> Result<Vec<Packet>> {
+        let bytes = std::fs::read(&self.file)
+            .with_context(|| format!("read capture {}", self.file.display()))?;
+        packets(&bytes)
+    }
+}
+
+fn free_name(folder: &Path, stem: &str) -> Result<PathBuf> {
+    (0..)
+        .map(|number| folder.join(format!("{stem}-{number}.pcap")))
+        .find(|path| !path.exists())
+        .context("no free name for a capture")
+}

@@ -1,0 +1,157 @@
+//! The lab: a switch and the machines on it, each in namespaces of its own.
+//!
+//! ```text
+//!                 ┌──────────── switch (Eve listens here) ────────────┐
+//!                 │ br0  198.51.100.254  2001:db8::fe                 │
+//!                 └──┬───────────────────┬───────────────────┬────────┘
+//!         eth0  .1 ::1            eth0 .2 ::2          eth0 .3 ::3
+//!          alice (node)            bob (node)           mallory (machine)
+//!        sotto0 ├ pod client     sotto0 ├ pod server
+//! ```
+//! Machines use the production paths: `/run`, `/etc`, `/var` and `/opt` of each are its own.
+//! The switch answers for the default gateway, so a packet that takes the default route is seen.
+
+mod link;
+mod node;
+mod place;
+mod pod;
+mod process;
+mod sotto;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+
+pub use link::{Segmentation, Uplink};
+pub use node::Node;
+pub use place::Place;
+pub use pod::Pod;
+pub use process::Process;
+pub use sotto::{Controller, DaemonSettings, TRUST_DOMAIN, TUNNEL_PORT, program};
+
+use crate::isolation;
+
+/// Counts labs of this program: several may stand at once.
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// How the wires of a lab are.
+#[derive(Debug, Clone, Copy)]
+pub struct Wires {
+    /// Largest packet on the underlay.
+    pub mtu: u32,
+    /// Whether the uplinks carry super-packets, as no real wire does.
+    pub segmentation: Segmentation,
+}
+
+impl Default for Wires {
+    fn default() -> Self {
+        Self {
+            mtu: 1500,
+            segmentation: Segmentation::Off,
+        }
+    }
+}
+
+/// A switch, its machines, and everything that runs on them; gone when dropped.
+#[derive(Debug)]
+pub struct Lab {
+    name: String,
+    folder: PathBuf,
+    wires: Wires,
+    switch: Place,
+    registry: Arc<process::Registry>,
+    machines: AtomicU8,
+}
+
+impl Lab {
+    /// Builds a switch without machines.
+    ///
+    /// # Errors
+    /// When [`isolation::enter`] was not called or the kernel refuses.
+    pub fn new() -> Result<Self> {
+        Self::with_wires(Wires::default())
+    }
+
+    /// Builds a switch whose wires are special.
+    ///
+    /// # Errors
+    /// As [`Lab::new`].
+    pub fn with_wires(wires: Wires) -> Result<Self> {
+        let name = format!("so-{}", LABS.fetch_add(1, Ordering::Relaxed));
+        let folder = isolation::base()?.join(&name);
+        std::fs::create_dir_all(folder.join("store"))?;
+        let registry = Arc::new(process::Registry::default());
+        let switch = Place::machine("switch", &folder.join("switch"), &registry)?;
+        switch.publish(&format!("{name}-switch"))?;
+        link::raise_switch(&switch, wires.mtu).context("raise the switch")?;
+        Ok(Self {
+            name,
+            folder,
+            wires,
+            switch,
+            registry,
+            machines: AtomicU8::new(0),
+        })
+    }
+
+    /// Plugs a new machine into the switch: the first gets 198.51.100.1 and 2001:db8::1.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn node(&self, name: &str) -> Result<Node> {
+        let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
+        let folder = self.folder.join(name);
+        let place = Place::machine(name, &folder, &self.registry)?;
+        place.publish(&format!("{}-{name}", self.name))?;
+        link::plug_in(&self.switch, &place, number, self.wires)
+            .with_context(|| format!("plug {name} into the switch"))?;
+        Node::new(place, number, &self.store(), self.wires)
+    }
+
+    /// The switch: what Eve's `tcpdump` sees on its `br0` is what crosses it.
+    pub fn switch(&self) -> &Place {
+        &self.switch
+    }
+
+    /// The folder that is the store of the lab's controller and nodes.
+    pub fn store(&self) -> PathBuf {
+        self.folder.join("store")
+    }
+
+    /// The folder for files of the test itself; on no disk, gone with the lab.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The end of each program's log, for a failure.
+    pub fn report(&self) -> String {
+        self.registry.report()
+    }
+
+    /// Makes a root and a controller in a namespace without network.
+    ///
+    /// # Errors
+    /// When `sotto-controller` refuses.
+    pub fn controller(&self) -> Result<Controller> {
+        let place = Place::machine(
+            "controller",
+            &self.folder.join("controller"),
+            &self.registry,
+        )?;
+        Controller::new(place, &self.store())
+    }
+
+    /// Ends every program; machines and wires go when the last handle on them goes.
+    pub fn end(&self) {
+        self.registry.end_all();
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.end();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
