@@ -1,0 +1,183 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn base() -> Value {
+    json!({"cniVersion": "1.1.0", "name": "sotto", "type": "sotto-cni"})
+}
+
+fn with(key: &str, value: Value) -> Value {
+    let mut config = base();
+    config[key] = value;
+    config
+}
+
+fn parse(config: &Value) -> Result<NetworkConfig, ConfigError> {
+    ConfigDocument::decode(config.to_string().as_bytes())?.check()
+}
+
+fn refusal(config: &Value) -> String {
+    let error = parse(config).unwrap_err();
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    format!("{error}: {}", cause.unwrap_or_default())
+}
+
+#[test]
+fn a_plain_configuration_has_the_defaults() {
+    let config = parse(&base()).unwrap();
+
+    assert_eq!(config.version, CniVersion::V1_1_0);
+    assert_eq!(config.name, "sotto");
+    assert_eq!(config.runtime_directory, Path::new("/run/sotto"));
+    assert_eq!(config.boot_id_file, Path::new(DEFAULT_BOOT_ID_FILE));
+}
+
+#[test]
+fn keys_of_others_are_let_through() {
+    let mut config = base();
+    for key in ["ipMasq", "args", "runtimeConfig", "cni.dev/future", "x"] {
+        config[key] = json!({"anything": [1, null]});
+    }
+
+    assert!(parse(&config).unwrap().check_for_add().is_ok());
+}
+
+#[test]
+fn each_impossible_value_is_refused_with_its_key() {
+    let long = "x".repeat(1000);
+    let cases = [
+        (with("name", json!("../x")), "name"),
+        (with("name", json!(7)), "name 7"),
+        (with("name", json!("")), "name"),
+        (with("name", json!(long)), "more than 255 bytes"),
+        (
+            with("runtimeDirectory", json!("run/sotto")),
+            "runtimeDirectory",
+        ),
+        (
+            with("runtimeDirectory", json!("/run/../etc")),
+            "runtimeDirectory",
+        ),
+        (
+            with("runtimeDirectory", json!("/run/\0")),
+            "runtimeDirectory",
+        ),
+        (
+            with("runtimeDirectory", json!(null)),
+            "runtimeDirectory is null",
+        ),
+        (with("bootIdFile", json!(["/x"])), "bootIdFile"),
+        (with("dns", json!("10.0.0.1")), "dns"),
+    ];
+    for (config, expected) in cases {
+        let text = refusal(&config);
+
+        assert!(text.contains(expected), "{text:?} lacks {expected:?}");
+        assert!(text.len() < 400, "{} bytes", text.len());
+    }
+}
+
+#[test]
+fn cn16_a_version_that_is_not_spoken_is_refused() {
+    for version in ["0.3.1", "0.4.0", "2.0.0", "1"] {
+        let text = refusal(&with("cniVersion", json!(version)));
+
+        assert!(text.contains(version), "{text}");
+    }
+    let mut missing = base();
+    missing.as_object_mut().unwrap().remove("cniVersion");
+    assert!(refusal(&missing).contains("cniVersion is missing"));
+    for version in ["1.0.0", "1.1.0"] {
+        let config = parse(&with("cniVersion", json!(version))).unwrap();
+        assert_eq!(config.version.as_str(), version);
+    }
+}
+
+#[test]
+fn an_add_after_another_plugin_is_refused() {
+    let config = parse(&with("prevResult", json!({"ips": []}))).unwrap();
+    assert!(config.check_for_add().is_err());
+
+    let config = parse(&with("prevResult", json!(null))).unwrap();
+    assert!(config.check_for_add().is_ok());
+}
+
+#[test]
+fn addresses_from_another_plugin_are_refused() {
+    let config = parse(&with("ipam", json!({"type": "host-local"}))).unwrap();
+    let text = config.check_for_add().unwrap_err().to_string();
+    assert!(
+        text.contains("ipam") && text.contains("host-local"),
+        "{text}"
+    );
+
+    let config = parse(&with("ipam", json!({}))).unwrap();
+    assert!(config.check_for_add().is_ok());
+}
+
+#[test]
+fn cn13_valid_attachments_may_be_missing_empty_or_under_the_older_key() {
+    let listed = json!([{"containerID": "a", "ifname": "eth0", "other": 1}]);
+    let set = |config: &Value| parse(config).unwrap().valid_attachments();
+    let one = BTreeSet::from([("a".to_owned(), "eth0".to_owned())]);
+
+    assert!(matches!(set(&base()), Err(ConfigError::Missing(_))));
+    assert!(
+        set(&with("cni.dev/valid-attachments", json!(null)))
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        set(&with("cni.dev/valid-attachments", json!([])))
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        set(&with("cni.dev/valid-attachments", listed.clone())).unwrap(),
+        one
+    );
+    assert_eq!(
+        set(&with("cni.dev/attachments", listed.clone())).unwrap(),
+        one
+    );
+
+    let mut both = with("cni.dev/attachments", json!([]));
+    both["cni.dev/valid-attachments"] = listed;
+    assert_eq!(set(&both).unwrap(), one, "the specified key wins");
+
+    for broken in [
+        json!({}),
+        json!("a"),
+        json!([1]),
+        json!([{"containerID": "a"}]),
+    ] {
+        assert!(set(&with("cni.dev/valid-attachments", broken)).is_err());
+    }
+}
+
+#[test]
+fn cn15_what_is_no_object_is_refused() {
+    let long = format!("[{}", "[".repeat(100_000));
+    let texts: [&[u8]; 6] = [b"", b"{", b"[]", b"\"x\"", b"{\"a\":\xff}", long.as_bytes()];
+    for text in texts {
+        assert!(ConfigDocument::decode(text).is_err());
+    }
+}
+
+proptest! {
+    #[test]
+    fn i5_no_bytes_make_the_parser_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = ConfigDocument::decode(&text).and_then(ConfigDocument::check);
+    }
+
+    #[test]
+    fn i5_no_value_makes_a_verb_panic(key in "[a-zA-Z./-]{1,30}|prevResult|ipam|dns|name", text in ".{0,60}") {
+        let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if let Ok(config) = parse(&with(&key, value)) {
+            let _ = config.check_for_add();
+            let _ = config.previous_result();
+            let _ = config.valid_attachments();
+        }
+    }
+}
