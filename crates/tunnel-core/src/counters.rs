@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::packet::DropReason;
+use crate::drop_reason::DropReason;
 use crate::plane::PeerIndex;
 
 /// Peers in one block of counters: a block is allocated when the first of them is counted.
@@ -29,6 +29,9 @@ pub struct Traffic {
     pub data_received_bytes: u64,
     /// Packets received, empty ones included.
     pub all_received: u64,
+    /// Of the data packets received, those that were refused for what they held: a source that
+    /// is not the peer's, a destination that is not ours, no packet at all.
+    pub refused: u64,
 }
 
 impl Traffic {
@@ -40,6 +43,7 @@ impl Traffic {
         self.data_received += other.data_received;
         self.data_received_bytes += other.data_received_bytes;
         self.all_received += other.all_received;
+        self.refused += other.refused;
     }
 }
 
@@ -51,6 +55,7 @@ struct PeerCounters {
     data_received: AtomicU64,
     data_received_bytes: AtomicU64,
     all_received: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// The counters of one lane.
@@ -92,10 +97,23 @@ impl LaneCounters {
         }
     }
 
+    /// Counts a data packet that was opened and then refused for what it held.
+    pub fn refused(&self, peer: PeerIndex, reason: DropReason) {
+        self.dropped(reason);
+        if let Some(counters) = self.peer(peer) {
+            counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts one dropped packet.
     pub fn dropped(&self, reason: DropReason) {
+        self.dropped_many(reason, 1);
+    }
+
+    /// Counts dropped packets.
+    pub fn dropped_many(&self, reason: DropReason, packets: u64) {
         if let Some(counter) = self.drops.get(reason as usize) {
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.fetch_add(packets, Ordering::Relaxed);
         }
     }
 
@@ -135,6 +153,7 @@ impl PeerCounters {
             data_received: self.data_received.load(Ordering::Relaxed),
             data_received_bytes: self.data_received_bytes.load(Ordering::Relaxed),
             all_received: self.all_received.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
         }
     }
 }

@@ -6,10 +6,14 @@
 //! the only leak is boringtun, which reads the clock and the system's randomness itself and is
 //! touched in `session` alone.
 
+mod bytes;
 pub mod counters;
+pub mod drop_reason;
 pub mod key_schedule;
 mod message;
 pub mod moment;
 pub mod owner;
 pub mod packet;
 pub mod plane;
+pub mod replay;
+pub mod transport;
