@@ -1,0 +1,73 @@
+# Verbs of the project. Each installs what it needs first (`make setup`) and shows its stages.
+# The bare cargo lines are in README.md.
+
+SHELL := /bin/bash
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sotto
+# A fresh clone on a CI machine finds built dependencies in the cache.
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+endif
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+STAGE := tests/stage.sh
+SIM := crates/tunnel-core-sim/Cargo.toml
+export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
+
+.PHONY: help setup build check test test-netns sim demo matrix bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo        the story: two nodes, Eve, Mallory, a killed daemon (about a minute after the build)"
+	@echo "make test        build and run every test"
+	@echo "make check       format, lints, docs, licences and bans, the tidy test"
+	@echo "make test-netns  only the tests of real programs in network namespaces"
+	@echo "make sim         more seeds for the simulator: SEEDS=100000"
+	@echo "make matrix      every case of the fault matrix with the tests that cover it"
+	@echo "make bench       throughput against other userspace WireGuards"
+	@echo "make setup       install what the others need (they call it themselves)"
+	@echo "make clean       remove what was built"
+
+setup:
+	@tests/setup.sh
+
+build: setup
+	@$(STAGE) "build the programs" cargo build --locked --workspace --bins
+	@$(STAGE) "build the tests" cargo test --locked --workspace --no-run
+	@$(STAGE) "build the positive control (tunnels without encryption)" \
+	  cargo build --locked -p sotto-node --features plaintext-control --target-dir $(TARGET)/plaintext-control
+
+check: setup
+	@tests/setup.sh cargo-deny
+	@$(STAGE) "format" cargo fmt --all --check
+	@$(STAGE) "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
+	@$(STAGE) "lints of the positive control" \
+	  cargo clippy --locked -p sotto-node --features plaintext-control -- -D warnings
+	@$(STAGE) "docs" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	@$(STAGE) "licences, bans, sources" cargo deny --offline check licenses bans sources
+	@$(STAGE) "advisories" tests/advisories.sh
+	@$(STAGE) "tidy: what may depend on what, file lengths" cargo test --locked -p sotto-tests --test tidy
+
+test: build
+	@$(STAGE) "tests" cargo test --locked --workspace
+	@if [ -e $(SIM) ]; then $(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) \
+	  --target-dir $(TARGET)/simulator; fi
+
+test-netns: build
+	@$(STAGE) "tests in network namespaces" cargo test --locked -p sotto-tests --test netns
+
+sim: setup
+	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
+
+demo: setup
+	@$(STAGE) "build the programs" cargo build --locked --workspace --bins
+	@$(TARGET)/debug/demo $(DEMO)
+
+matrix: setup
+	@$(STAGE) "list the tests" tests/list.sh $(TARGET)/tests.txt $(SIM) $(TARGET)
+	@cargo run --locked --quiet -p sotto-tests --bin matrix -- tests/MATRIX.md $(TARGET)/tests.txt
+
+bench: setup
+	@tests/bench/run.sh
+
+clean:
+	cargo clean
+	rm -rf $(TARGET)/plaintext-control $(TARGET)/simulator

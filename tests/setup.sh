@@ -1,0 +1,81 @@
+#!/bin/bash
+# Installs what the make verbs need and says what it cannot install. Does nothing when all is there.
+# `setup.sh` alone: Debian packages and the Rust toolchain. `setup.sh cargo-deny`: that tool.
+set -eu
+cd "$(dirname "$0")/.."
+
+packages="build-essential conntrack curl ethtool iperf3 iproute2 iputils-ping kmod nftables nginx-light
+  openssl procps socat tcpdump util-linux"
+cargo_deny=0.20.2
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/sotto
+export PATH="$cache/tools/bin:$HOME/.cargo/bin:$PATH"
+
+missing_packages() {
+  for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+  done
+}
+
+# A package that brings a service would start it: no installation of ours may open a port.
+without_services() {
+  local policy=/usr/sbin/policy-rc.d
+  if [ -e $policy ]; then "$@"; return; fi
+  trap "rm -f $policy" EXIT
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod 755 $policy
+  "$@"
+  rm -f $policy
+  trap - EXIT
+}
+
+install_packages() {
+  local missing
+  missing=$(missing_packages | tr '\n' ' ')
+  [ -n "$missing" ] || return 0
+  local line="apt-get install -y --no-install-recommends $missing"
+  if [ "$(id -u)" != 0 ]; then
+    echo "setup: run this once: sudo apt-get update && sudo $line" >&2
+    exit 1
+  fi
+  tests/stage.sh "refresh the package lists" apt-get update -qq
+  export DEBIAN_FRONTEND=noninteractive
+  # Another apt-get may hold the lock for a while.
+  without_services tests/stage.sh "install $missing" \
+    apt-get -o DPkg::Lock::Timeout=300 -qq ${line#apt-get }
+}
+
+install_toolchain() {
+  if ! command -v rustup >/dev/null && ! command -v cargo >/dev/null; then
+    if [ "$(id -u)" = 0 ] && apt-cache show rustup >/dev/null 2>&1; then
+      tests/stage.sh "install rustup" apt-get -o DPkg::Lock::Timeout=300 -qq install -y rustup
+    else
+      echo "setup: rustup is missing: install it as https://rustup.rs says, then run make again" >&2
+      exit 1
+    fi
+  fi
+  command -v rustup >/dev/null || return 0
+  rustup toolchain list | grep -q "^$(channel)" ||
+    tests/stage.sh "install Rust $(channel)" rustup toolchain install
+}
+
+channel() { sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml; }
+
+install_cargo_deny() {
+  cargo deny --version 2>/dev/null | grep -qx "cargo-deny $cargo_deny" ||
+    tests/stage.sh "build cargo-deny $cargo_deny (once, some four minutes)" \
+      cargo install --locked --quiet --root "$cache/tools" --version "$cargo_deny" cargo-deny
+}
+
+if [ "${1:-}" = cargo-deny ]; then
+  install_cargo_deny
+  exit
+fi
+if command -v dpkg-query >/dev/null; then
+  install_packages
+else
+  echo "setup: not a Debian: needed are the programs of these packages:" $packages >&2
+fi
+if [ "$(id -u)" = 0 ] && [ ! -e /dev/net/tun ]; then
+  modprobe tun || echo "setup: /dev/net/tun is missing: load the kernel module tun" >&2
+fi
+install_toolchain

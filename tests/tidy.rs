@@ -1,0 +1,205 @@
+//! What no compiler checks: which crate may depend on which, what the pure crates must not reach,
+//! and that no file grows beyond reading.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Crates without sockets, files, environment, clock or randomness of their own.
+const PURE: [&str; 3] = ["node-identity", "tunnel-core", "cni-protocol"];
+
+/// What a pure crate must not reach, by whatever way.
+const IMPURE: [&str; 14] = [
+    "tokio",
+    "mio",
+    "nix",
+    "rustix",
+    "socket2",
+    "kube",
+    "hyper",
+    "reqwest",
+    "notify",
+    "tempfile",
+    "rand",
+    "chrono",
+    "time",
+    "getrandom",
+];
+
+/// Dependencies that read clock or randomness themselves and are allowed all the same: boringtun
+/// behind one module of tunnel-core; ring's randomness is never called.
+const LEAKS: [&str; 2] = ["boringtun", "ring"];
+
+/// Which of our crates each of our crates may use.
+const EDGES: [(&str, &[&str]); 9] = [
+    ("node-identity", &[]),
+    ("tunnel-core", &["node-identity"]),
+    ("cni-protocol", &[]),
+    ("cluster-store", &["node-identity"]),
+    ("sotto-cni", &["cni-protocol"]),
+    (
+        "sotto-node",
+        &[
+            "cluster-store",
+            "cni-protocol",
+            "node-identity",
+            "tunnel-core",
+        ],
+    ),
+    ("sotto-controller", &["cluster-store", "node-identity"]),
+    ("sotto", &["cluster-store", "cni-protocol", "node-identity"]),
+    (
+        "sotto-tests",
+        &[
+            "cluster-store",
+            "cni-protocol",
+            "node-identity",
+            "tunnel-core",
+        ],
+    ),
+];
+
+/// Longest file without a reason at its top.
+const LONGEST: usize = 500;
+
+/// How a longer file says why, in its first three lines.
+const REASON: &str = "// Long because";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// A package, as "name version".
+fn package(metadata: &BTreeMap<String, String>, id: &Value) -> String {
+    metadata[id.as_str().unwrap()].clone()
+}
+
+/// One of our own packages: all have the version of this one.
+fn ours(crate_name: &str) -> String {
+    format!("{crate_name} {}", env!("CARGO_PKG_VERSION"))
+}
+
+fn name(package: &str) -> &str {
+    package.split(' ').next().unwrap()
+}
+
+/// Direct dependencies of every package in the build, without those of tests.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let list = |value: &Value| value.as_array().unwrap().clone();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let names: BTreeMap<String, String> = list(&metadata["packages"])
+        .iter()
+        .map(|package| {
+            let title = format!("{} {}", text(&package["name"]), text(&package["version"]));
+            (text(&package["id"]), title)
+        })
+        .collect();
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for node in list(&metadata["resolve"]["nodes"]) {
+        let entry = found.entry(package(&names, &node["id"])).or_default();
+        for edge in list(&node["deps"]) {
+            if list(&edge["dep_kinds"])
+                .iter()
+                .any(|kind| kind["kind"].is_null())
+            {
+                entry.insert(package(&names, &edge["pkg"]));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn pure_crates_reach_no_clock_no_socket_and_no_randomness() {
+    let dependencies = dependencies();
+
+    for pure in PURE {
+        let mut reached = BTreeSet::new();
+        let mut next = vec![ours(pure)];
+        while let Some(package) = next.pop() {
+            if !LEAKS.contains(&name(&package)) && reached.insert(name(&package).to_owned()) {
+                next.extend(dependencies[&package].iter().cloned());
+            }
+        }
+
+        let banned: Vec<_> = IMPURE
+            .iter()
+            .filter(|name| reached.contains(**name))
+            .collect();
+        assert!(banned.is_empty(), "{pure} reaches {banned:?}");
+    }
+}
+
+#[test]
+fn our_crates_depend_on_each_other_in_one_direction() {
+    let dependencies = dependencies();
+    let all: BTreeSet<&str> = EDGES.iter().map(|(crate_name, _)| *crate_name).collect();
+
+    for (crate_name, allowed) in EDGES {
+        let used = dependencies[&ours(crate_name)]
+            .iter()
+            .map(|package| name(package));
+        let wrong: Vec<_> = used
+            .filter(|other| all.contains(other) && !allowed.contains(other))
+            .collect();
+        assert!(wrong.is_empty(), "{crate_name} uses {wrong:?}");
+    }
+}
+
+#[test]
+fn pure_crates_repeat_the_root_lints_and_ban_clock_and_files() {
+    let root_lints = std::fs::read_to_string(root().join("clippy.toml")).unwrap();
+
+    for pure in PURE {
+        let path = root().join("crates").join(pure).join("clippy.toml");
+        let lints = std::fs::read_to_string(&path).unwrap();
+        for line in root_lints.lines().filter(|line| line.contains('=')) {
+            assert!(lints.contains(line), "{} lacks {line}", path.display());
+        }
+        for banned in [
+            "Instant::now",
+            "SystemTime::now",
+            "fs::File",
+            "UdpSocket",
+            "env::var",
+        ] {
+            assert!(lints.contains(banned), "{} allows {banned}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_500_lines_without_a_reason() {
+    let mut folders = vec![root()];
+    let mut long = Vec::new();
+
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let explained = text.lines().take(3).any(|line| line.starts_with(REASON));
+                if text.lines().count() > LONGEST && !explained {
+                    long.push(path);
+                }
+            }
+        }
+    }
+
+    assert!(long.is_empty(), "longer than {LONGEST} lines: {long:?}");
+}
