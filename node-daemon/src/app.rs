@@ -8,7 +8,7 @@ use crate::arguments::{Arguments, Command};
 ///
 /// # Errors
 /// Whatever stops it, with what it was doing.
-pub fn run(arguments: Arguments) -> Result<()> {
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Run(_) | Command::Check(_) | Command::Uninstall(_) => anyhow::bail!("not wired"),
         Command::Version => {

@@ -7,15 +7,15 @@ use clap::{Args, Parser, Subcommand};
 /// The Sotto node daemon.
 #[derive(Debug, Parser)]
 #[command(name = "sotto-node", version)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What `sotto-node` can be asked to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the daemon until SIGTERM or SIGINT; guard and pods' links stay when it ends.
     Run(ConfigFile),
     /// Check configuration and machine, change nothing.
@@ -28,17 +28,17 @@ pub enum Command {
 
 /// Where the configuration is.
 #[derive(Debug, Args)]
-pub struct ConfigFile {
+pub(crate) struct ConfigFile {
     /// The configuration, a TOML file.
     #[arg(
         long,
         env = "SOTTO_NODE_CONFIG",
         default_value = "/etc/sotto/node.toml"
     )]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
 }
 
 /// Parses the process's arguments; prints usage and exits on a mistake.
-pub fn parse() -> Arguments {
+pub(crate) fn parse() -> Arguments {
     Arguments::parse()
 }

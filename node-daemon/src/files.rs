@@ -14,7 +14,7 @@ const SIZE_LIMIT: u64 = 64 << 20;
 
 /// Why a file of ours cannot be used.
 #[derive(Debug, Error)]
-pub enum FileError {
+pub(crate) enum FileError {
     /// The system refused.
     #[error("{verb} {}", path.display())]
     System {
@@ -51,7 +51,7 @@ fn system(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Fil
 ///
 /// # Errors
 /// When the system refuses.
-pub fn create_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+pub(crate) fn create_directory(path: &Path, mode: u32) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(system("create directory", path))?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(system("set mode of", path))
 }
@@ -60,7 +60,7 @@ pub fn create_directory(path: &Path, mode: u32) -> Result<(), FileError> {
 ///
 /// # Errors
 /// When it cannot be read, or is too long.
-pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match File::open(path) {
         Ok(file) => read_bounded(&file, path).map(|bytes| Some(bytes.to_vec())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -72,7 +72,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 ///
 /// # Errors
 /// When it is a link, no regular file, not ours, or open to others: then it is no secret any more.
-pub fn read_secret(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
+pub(crate) fn read_secret(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
     let exposed = |fault: String| FileError::Exposed {
         path: path.to_owned(),
         fault,
@@ -126,7 +126,7 @@ fn read_bounded(file: &File, path: &Path) -> Result<Zeroizing<Vec<u8>>, FileErro
 ///
 /// # Errors
 /// When the system refuses; the old file then stays.
-pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(".new-")
@@ -146,7 +146,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 ///
 /// # Errors
 /// When the system refuses.
-pub fn remove(path: &Path) -> Result<(), FileError> {
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(system("remove", path)(error)),
         Ok(()) | Err(_) => Ok(()),
@@ -157,7 +157,7 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
 ///
 /// # Errors
 /// When the system refuses.
-pub fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
+pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".refused");
     let aside = PathBuf::from(aside);

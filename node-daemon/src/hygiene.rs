@@ -11,7 +11,7 @@ use tracing::warn;
 /// Takes the process's memory out of core dumps, debuggers' reach and swap.
 ///
 /// What the system refuses is a warning: a container without `IPC_LOCK` can still run.
-pub fn protect_memory() {
+pub(crate) fn protect_memory() {
     if let Err(error) = setrlimit(Resource::RLIMIT_CORE, 0, 0).and_then(|()| set_dumpable(false)) {
         warn!(%error, "Core dumps could not be switched off");
     }

@@ -2,4 +2,4 @@
 //!
 //! Each submodule wraps one kernel interface and decides nothing.
 
-pub mod allocator;
+pub(crate) mod allocator;

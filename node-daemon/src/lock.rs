@@ -22,7 +22,7 @@ const LOCK_ADDRESS: &[u8] = b"sotto-node";
 
 /// Why this daemon may not run.
 #[derive(Debug, Error)]
-pub enum LockError {
+pub(crate) enum LockError {
     /// The lock file cannot be used.
     #[error("lock {}: does the runtime directory exist and belong to root?", path.display())]
     Unusable {
@@ -49,7 +49,7 @@ pub enum LockError {
 
 /// The right to be this node's daemon; given up when dropped.
 #[derive(Debug)]
-pub struct NodeLock {
+pub(crate) struct NodeLock {
     _file: Flock<File>,
     _address: UnixListener,
 }
@@ -59,7 +59,7 @@ impl NodeLock {
     ///
     /// # Errors
     /// When another daemon runs, or the runtime directory cannot be used.
-    pub fn acquire(runtime_directory: &Path) -> Result<Self, LockError> {
+    pub(crate) fn acquire(runtime_directory: &Path) -> Result<Self, LockError> {
         let file = lock_file(&runtime_directory.join(LOCK_FILE))?;
         let address = SocketAddr::from_abstract_name(LOCK_ADDRESS)
             .and_then(|address| UnixListener::bind_addr(&address))

@@ -4,7 +4,7 @@ use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -16,7 +16,7 @@ pub enum LogFormat {
 const DEFAULT_FILTER: &str = "info,boringtun=off";
 
 /// Starts logging; a second call changes nothing.
-pub fn start(format: LogFormat) {
+pub(crate) fn start(format: LogFormat) {
     let filter =
         EnvFilter::try_from_env("SOTTO_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let lines = tracing_subscriber::fmt()

@@ -9,7 +9,7 @@ use std::arch::asm;
 use std::ptr;
 
 /// Hands out the system allocator's memory and wipes it when it comes back.
-pub struct Zeroing;
+pub(crate) struct Zeroing;
 
 /// Overwrites `len` bytes at `start`.
 ///
