@@ -7,6 +7,7 @@
 //! touched in `session` alone.
 
 mod bytes;
+mod agreement;
 pub mod counters;
 pub mod drop_reason;
 pub mod key_schedule;
@@ -17,3 +18,4 @@ pub mod packet;
 pub mod plane;
 pub mod replay;
 pub mod transport;
+mod session;
