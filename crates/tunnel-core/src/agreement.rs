@@ -23,8 +23,8 @@ use crate::message::{Collected, MessageKind, OfferId, decode_confirm};
 use crate::moment::Moment;
 use crate::plane::{IndexBase, LaneIndex, Role, Suite, TransportId};
 use exchange::{Agreed, OwnOffer};
-pub(crate) use held::{Held, SEND_UNTIL};
 use held::{Acceptance, Origin, StoredAccept};
+pub(crate) use held::{Held, SEND_UNTIL};
 pub(crate) use names::TransportNames;
 
 /// Keys of one direction by sending lane.
@@ -127,7 +127,11 @@ pub(crate) struct Installed {
 
 impl std::fmt::Debug for Installed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Installed({}, {:?}, {:?})", self.id, self.suite, self.role)
+        write!(
+            f,
+            "Installed({}, {:?}, {:?})",
+            self.id, self.suite, self.role
+        )
     }
 }
 

@@ -6,8 +6,8 @@
 //! the only leak is boringtun, which reads the clock and the system's randomness itself and is
 //! touched in `session` alone.
 
-mod bytes;
 mod agreement;
+mod bytes;
 pub mod counters;
 pub mod drop_reason;
 pub mod key_schedule;
@@ -17,5 +17,5 @@ pub mod owner;
 pub mod packet;
 pub mod plane;
 pub mod replay;
-pub mod transport;
 mod session;
+pub mod transport;

@@ -60,6 +60,9 @@ mod tests {
             Ipv6Addr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).unwrap()).to_string()
         };
 
-        assert_eq!((address(8), address(24)), ("fe80::1".into(), "fe80::2".into()));
+        assert_eq!(
+            (address(8), address(24)),
+            ("fe80::1".into(), "fe80::2".into())
+        );
     }
 }
