@@ -13,6 +13,7 @@ pub mod drop_reason;
 pub mod key_schedule;
 mod message;
 pub mod moment;
+pub mod offload;
 pub mod owner;
 pub mod packet;
 pub mod plane;
