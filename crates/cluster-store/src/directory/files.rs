@@ -1,0 +1,229 @@
+//! Files of bounded size, written whole or not at all, and never reached through a link.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+
+use crate::error::StoreError;
+use crate::published::{Refusal, RefusedEntry};
+
+/// Most entries of one folder that are read: twice the largest cluster planned for.
+const MAX_ENTRIES: usize = 20_000;
+
+/// Age from which a file that never got renamed was surely left by a crash.
+const STALE: Duration = Duration::from_secs(3600);
+
+const TEMPORARY: &str = "tmp";
+
+/// One kind of object: where its files are, how they end and how large they may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Folder {
+    pub(super) name: &'static str,
+    pub(super) suffix: &'static str,
+    pub(super) limit: usize,
+}
+
+/// The readable files of a folder by their names without suffix, and the others.
+pub(super) struct Listing {
+    pub(super) folder: Folder,
+    pub(super) files: Vec<(String, Vec<u8>)>,
+    pub(super) refused: Vec<RefusedEntry>,
+}
+
+impl Folder {
+    pub(super) fn path(self, root: &Path) -> PathBuf {
+        root.join(self.name)
+    }
+
+    pub(super) fn refused(self, name: &str, reason: Refusal) -> RefusedEntry {
+        RefusedEntry {
+            name: format!("{}/{name}{}", self.name, self.suffix),
+            reason,
+        }
+    }
+
+    fn file(self, root: &Path, name: &str) -> PathBuf {
+        self.path(root).join(format!("{name}{}", self.suffix))
+    }
+}
+
+/// Makes the folders that are missing and sweeps what a crash left in the temporary one.
+pub(super) fn prepare(root: &Path, folders: &[Folder]) -> Result<(), StoreError> {
+    let made = folders
+        .iter()
+        .map(|folder| folder.path(root))
+        .chain([root.join(TEMPORARY)]);
+    for path in made {
+        fs::create_dir_all(&path).map_err(|source| StoreError::Open { path, source })?;
+    }
+    let Ok(entries) = fs::read_dir(root.join(TEMPORARY)) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let age = entry
+            .metadata()
+            .and_then(|found| found.modified())
+            .map(|at| at.elapsed());
+        if matches!(age, Ok(Ok(age)) if age > STALE) {
+            // Another opener may have removed it first.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Reads every file of a folder. A missing folder is an empty one.
+pub(super) fn list(root: &Path, folder: Folder) -> Result<Listing, StoreError> {
+    let path = folder.path(root);
+    let mut listing = Listing {
+        folder,
+        files: Vec::new(),
+        refused: Vec::new(),
+    };
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
+        Err(source) => return Err(StoreError::List { path, source }),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| StoreError::List {
+            path: path.clone(),
+            source,
+        })?;
+        if names.len() >= MAX_ENTRIES {
+            let name = format!("{}/", folder.name);
+            listing.refused.push(RefusedEntry {
+                name,
+                reason: Refusal::TooMany,
+            });
+            break;
+        }
+        names.push(entry.file_name());
+    }
+    names.sort();
+    for name in names {
+        let Some(stem) = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(folder.suffix))
+        else {
+            let name = format!("{}/{}", folder.name, name.to_string_lossy().escape_debug());
+            listing.refused.push(RefusedEntry {
+                name,
+                reason: Refusal::ForeignName,
+            });
+            continue;
+        };
+        match read_bounded(&path.join(&name), folder.limit) {
+            Ok(Some(Ok(bytes))) => listing.files.push((stem.to_owned(), bytes)),
+            Ok(Some(Err(reason))) => {
+                listing
+                    .refused
+                    .push(folder.refused(&stem.escape_debug().to_string(), reason));
+            }
+            Ok(None) => {}
+            Err(_) => listing
+                .refused
+                .push(folder.refused(&stem.escape_debug().to_string(), Refusal::Unreadable)),
+        }
+    }
+    Ok(listing)
+}
+
+/// Reads one file. `None`: there is none.
+pub(super) fn read(
+    root: &Path,
+    folder: Folder,
+    name: &str,
+) -> Result<Option<Result<Vec<u8>, Refusal>>, StoreError> {
+    let path = folder.file(root, name);
+    read_bounded(&path, folder.limit).map_err(|source| StoreError::Read { path, source })
+}
+
+/// Writes one file: whole under its name, on disk, or not at all. Leaves an equal file alone, so
+/// that nobody is woken for nothing.
+pub(super) fn write(
+    root: &Path,
+    folder: Folder,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
+    let path = folder.file(root, name);
+    if bytes.len() > folder.limit {
+        return Err(StoreError::TooLarge {
+            name: format!("{}/{name}", folder.name),
+            length: bytes.len(),
+            limit: folder.limit,
+        });
+    }
+    if matches!(read_bounded(&path, folder.limit), Ok(Some(Ok(found))) if found == bytes) {
+        return Ok(());
+    }
+    replace(root, folder, &path, bytes).map_err(|source| StoreError::Write { path, source })
+}
+
+/// Removes one file, or finds it gone.
+pub(super) fn remove(root: &Path, folder: Folder, name: &str) -> Result<(), StoreError> {
+    let path = folder.file(root, name);
+    match fs::remove_file(&path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(StoreError::Remove { path, source }),
+    }
+}
+
+fn replace(root: &Path, folder: Folder, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (temporary, parent) = (root.join(TEMPORARY), folder.path(root));
+    fs::create_dir_all(&temporary)?;
+    fs::create_dir_all(&parent)?;
+    let mut file = tempfile::NamedTempFile::new_in(&temporary)?;
+    file.write_all(bytes)?;
+    // Nothing in the store is secret, and nodes may run as other users than the controller.
+    file.as_file()
+        .set_permissions(Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    // A folder under the file's name would make the rename fail for ever.
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+        fs::remove_dir(path)?;
+    }
+    file.persist(path)?;
+    File::open(&parent)?.sync_all()
+}
+
+/// Never follows a link, never blocks on a pipe, never reads more than the limit and one byte.
+fn read_bounded(path: &Path, limit: usize) -> io::Result<Option<Result<Vec<u8>, Refusal>>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)
+    {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_no_file(&error) => return Ok(Some(Err(Refusal::NotAFile))),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(Some(Err(Refusal::NotAFile)));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(Some(match bytes.len() {
+        0 => Err(Refusal::Empty),
+        length if length > limit => Err(Refusal::TooLarge),
+        _ => Ok(bytes),
+    }))
+}
+
+/// `ELOOP` for a link, `ENXIO` for a socket or a device with nobody behind it.
+fn is_no_file(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(nix::errno::Errno::from_raw);
+    matches!(
+        code,
+        Some(nix::errno::Errno::ELOOP | nix::errno::Errno::ENXIO)
+    )
+}

@@ -1,0 +1,89 @@
+//! Why the store as a whole could not be read or written. Single bad entries are not errors: they
+//! are listed as [`RefusedEntry`](crate::RefusedEntry) beside what could be read.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A failed operation on the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store's folder cannot be opened or made.
+    #[error("open store {}: does the folder exist, and may this user enter it?", path.display())]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A folder of the store cannot be listed.
+    #[error("list {}: is the store mounted and readable?", path.display())]
+    List {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the store cannot be read.
+    #[error("read {}: may this user read it?", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the store cannot be written.
+    #[error("write {}: is the store full or read-only?", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the store cannot be removed.
+    #[error("remove {}: is the store read-only?", path.display())]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The store's folder cannot be watched.
+    #[error("watch store {}: is fs.inotify.max_user_instances used up?", path.display())]
+    Watch {
+        /// The folder.
+        path: PathBuf,
+        /// What the notifier said.
+        #[source]
+        source: notify::Error,
+    },
+    /// An object larger than its kind may be.
+    #[error("write {name}: {length} bytes, at most {limit} are allowed")]
+    TooLarge {
+        /// The object.
+        name: String,
+        /// Its size in bytes.
+        length: usize,
+        /// The most its kind may have.
+        limit: usize,
+    },
+    /// More envelopes than a node may have.
+    #[error("publish envelopes of node {node}: {count} given, at most 2 are allowed")]
+    TooManyEnvelopes {
+        /// The node.
+        node: String,
+        /// How many were given.
+        count: usize,
+    },
+    /// The thread that did the file work is gone.
+    #[error("use store {}: its worker thread stopped, is the process shutting down?", path.display())]
+    WorkerGone {
+        /// The store's folder.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,74 @@
+//! What a reader of the store finds. All of it is bytes from whoever could write there.
+
+use node_identity::{NodeUid, Pin};
+
+/// Everything that is published at one moment, unverified.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// One entry per root, in order of pin.
+    pub roots: Vec<PublishedRoot>,
+    /// One entry per node of which anything is published, in order of UID.
+    pub nodes: Vec<PublishedNode>,
+    /// What could not be read, by name.
+    pub refused: Vec<RefusedEntry>,
+}
+
+/// A root certificate and the revocation list it signed, filed under the pin they claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedRoot {
+    /// The pin the objects are filed under. The certificate counts only if it hashes to it.
+    pub pin: Pin,
+    /// The root certificate, DER.
+    pub certificate: Option<Vec<u8>>,
+    /// The signed revocation list.
+    pub revocations: Option<Vec<u8>>,
+}
+
+/// What is published of one node, filed under the UID it claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedNode {
+    /// The UID the objects are filed under.
+    pub uid: NodeUid,
+    /// The node certificate that the controller issued last, DER.
+    pub certificate: Option<Vec<u8>>,
+    /// The node's own envelopes, at most [`MAX_ENVELOPES`](crate::MAX_ENVELOPES).
+    pub envelopes: Vec<Vec<u8>>,
+}
+
+/// An entry of the store that was passed over.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RefusedEntry {
+    /// Its name inside the store, with unprintable characters escaped.
+    pub name: String,
+    /// Why.
+    pub reason: Refusal,
+}
+
+/// Why an entry of the store was passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// The name is none that Sotto gives.
+    #[error("foreign name: remove the file")]
+    ForeignName,
+    /// A link, folder, device or pipe stands where a file belongs.
+    #[error("no regular file: remove it")]
+    NotAFile,
+    /// The file is larger than its kind may be.
+    #[error("larger than its kind may be")]
+    TooLarge,
+    /// The file is empty: a write outside Sotto was cut short.
+    #[error("empty")]
+    Empty,
+    /// The content is not what its kind of entry holds.
+    #[error("malformed or truncated")]
+    Malformed,
+    /// The content is whole but does not belong under its name.
+    #[error("filed under a name that is not its own")]
+    WrongName,
+    /// The system refused to read it.
+    #[error("unreadable")]
+    Unreadable,
+    /// The folder holds more entries than a store may have; the rest was not looked at.
+    #[error("too many entries in this folder: the rest was not read")]
+    TooMany,
+}

@@ -1,0 +1,307 @@
+//! A node's request for a certificate, the controller's answer, and how both are written down.
+//!
+//! The encoding is JSON with exactly one form: what does not come out the same when written again
+//! is refused. Reading is bounded and never panics; it proves nothing about who asked.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64ct::{Base64, Encoding};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Largest written request. A PKCS#10 request with eight addresses has some 500 bytes; the rest
+/// is room for longer names and a succession (a guess, generous).
+pub(crate) const MAX_REQUEST_BYTES: usize = 16 * 1024;
+
+/// Largest written answer.
+pub(crate) const MAX_ANSWER_BYTES: usize = 1024;
+
+const VERSION: u32 = 1;
+
+/// What a node asks the controller to sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnrolmentRequest {
+    /// The PKCS#10 request, DER, signed by the node's identity key.
+    pub pkcs10: Vec<u8>,
+    /// Shows that the node holds a join token. Absent in a renewal, which the identity key that
+    /// the controller knows already signs.
+    pub token: Option<TokenProof>,
+    /// The old identity key's signature over the new one, when a node changes its key.
+    pub succession: Option<Vec<u8>>,
+}
+
+/// Names a join token and proves that its secret is known, without showing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenProof {
+    /// The token's id.
+    pub id: [u8; 16],
+    /// The token's MAC over the PKCS#10 request.
+    pub mac: [u8; 32],
+}
+
+/// Names one request: the first half of its SHA-256, so nobody can take another's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId([u8; 16]);
+
+/// How far the controller is with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RequestState {
+    /// The controller has not looked at it yet.
+    Waiting,
+    /// What it needs is not true yet. The controller looks again without being asked.
+    Pending(PendingReason),
+    /// The certificate is published under the node's UID.
+    Issued,
+    /// The controller refused; only its own log says why.
+    Refused,
+}
+
+/// What a pending request waits for. Told only to those who proved who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum PendingReason {
+    /// No pod range is free.
+    #[error("no pod range is free: widen cluster_pod_ranges or revoke nodes that are gone")]
+    NoFreePodRange,
+    /// The node is live with another identity key.
+    #[error("the node is live with another key: run `sotto-controller approve` for it")]
+    AwaitsApproval,
+    /// The node had too many certificates in the last hour.
+    #[error("too many certificates in the last hour")]
+    RateLimited,
+}
+
+/// The requests found in the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Those that could be read, in order of id.
+    pub requests: Vec<StoredRequest>,
+    /// Those that could not, by name.
+    pub refused: Vec<crate::RefusedEntry>,
+}
+
+/// One request in the store, with the controller's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRequest {
+    /// Its id.
+    pub id: RequestId,
+    /// What was asked.
+    pub request: EnrolmentRequest,
+    /// The answer so far.
+    pub state: RequestState,
+}
+
+/// Why bytes are no request or no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Larger than its kind may be.
+    #[error("decode: {length} bytes, at most {limit} are allowed")]
+    TooLarge {
+        /// Bytes given.
+        length: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Not the fields, types and encodings of its kind.
+    #[error("decode: {0}")]
+    Malformed(String),
+    /// A version that this program does not know.
+    #[error("decode: version {0} is unknown, is the other side newer?")]
+    UnknownVersion(u32),
+    /// Written in another way than this program writes it.
+    #[error("decode: not in its one canonical form")]
+    NotCanonical,
+    /// No request id.
+    #[error("parse request id: 32 lower-case hexadecimal digits expected")]
+    BadId,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireRequest {
+    version: u32,
+    pkcs10: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<WireProof>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    succession: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireProof {
+    id: String,
+    mac: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireAnswer {
+    version: u32,
+    state: WireState,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum WireState {
+    Waiting,
+    NoFreePodRange,
+    AwaitsApproval,
+    RateLimited,
+    Issued,
+    Refused,
+}
+
+impl EnrolmentRequest {
+    /// Writes the request in its one form.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        to_json(&WireRequest {
+            version: VERSION,
+            pkcs10: Base64::encode_string(&self.pkcs10),
+            token: self.token.map(|proof| WireProof {
+                id: Base64::encode_string(&proof.id),
+                mac: Base64::encode_string(&proof.mac),
+            }),
+            succession: self.succession.as_deref().map(Base64::encode_string),
+        })
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for everything that [`EnrolmentRequest::encode`] does not write.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let wire: WireRequest = from_json(bytes, MAX_REQUEST_BYTES)?;
+        known_version(wire.version)?;
+        let token = match &wire.token {
+            Some(proof) => Some(TokenProof {
+                id: from_base64_exact(&proof.id)?,
+                mac: from_base64_exact(&proof.mac)?,
+            }),
+            None => None,
+        };
+        let succession = wire.succession.as_deref().map(from_base64).transpose()?;
+        let request = Self {
+            pkcs10: from_base64(&wire.pkcs10)?,
+            token,
+            succession,
+        };
+        if request.encode() == bytes {
+            Ok(request)
+        } else {
+            Err(DecodeError::NotCanonical)
+        }
+    }
+
+    /// The request's id: asking the same again has the same id.
+    #[must_use]
+    pub fn id(&self) -> RequestId {
+        let digest: [u8; 32] = Sha256::digest(self.encode()).into();
+        let mut id = [0; 16];
+        id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        RequestId(id)
+    }
+}
+
+impl RequestState {
+    /// Writes the answer in its one form.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let state = match self {
+            Self::Waiting => WireState::Waiting,
+            Self::Pending(PendingReason::NoFreePodRange) => WireState::NoFreePodRange,
+            Self::Pending(PendingReason::AwaitsApproval) => WireState::AwaitsApproval,
+            Self::Pending(PendingReason::RateLimited) => WireState::RateLimited,
+            Self::Issued => WireState::Issued,
+            Self::Refused => WireState::Refused,
+        };
+        to_json(&WireAnswer {
+            version: VERSION,
+            state,
+        })
+    }
+
+    /// Reads an answer.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for everything that [`RequestState::encode`] does not write.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let wire: WireAnswer = from_json(bytes, MAX_ANSWER_BYTES)?;
+        known_version(wire.version)?;
+        let state = match wire.state {
+            WireState::Waiting => Self::Waiting,
+            WireState::NoFreePodRange => Self::Pending(PendingReason::NoFreePodRange),
+            WireState::AwaitsApproval => Self::Pending(PendingReason::AwaitsApproval),
+            WireState::RateLimited => Self::Pending(PendingReason::RateLimited),
+            WireState::Issued => Self::Issued,
+            WireState::Refused => Self::Refused,
+        };
+        if state.encode() == bytes {
+            Ok(state)
+        } else {
+            Err(DecodeError::NotCanonical)
+        }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = DecodeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let value = match text.len() {
+            32 => u128::from_str_radix(text, 16).map_err(|_| DecodeError::BadId)?,
+            _ => return Err(DecodeError::BadId),
+        };
+        let id = Self(value.to_be_bytes());
+        if id.to_string() == text {
+            Ok(id)
+        } else {
+            Err(DecodeError::BadId)
+        }
+    }
+}
+
+pub(crate) fn from_base64(text: &str) -> Result<Vec<u8>, DecodeError> {
+    Base64::decode_vec(text).map_err(|error| DecodeError::Malformed(error.to_string()))
+}
+
+fn from_base64_exact<const N: usize>(text: &str) -> Result<[u8; N], DecodeError> {
+    from_base64(text)?.try_into().map_err(|bytes: Vec<u8>| {
+        DecodeError::Malformed(format!("{} bytes, {N} expected", bytes.len()))
+    })
+}
+
+pub(crate) fn known_version(version: u32) -> Result<(), DecodeError> {
+    if version == VERSION {
+        Ok(())
+    } else {
+        Err(DecodeError::UnknownVersion(version))
+    }
+}
+
+pub(crate) fn from_json<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+    limit: usize,
+) -> Result<T, DecodeError> {
+    if bytes.len() > limit {
+        return Err(DecodeError::TooLarge {
+            length: bytes.len(),
+            limit,
+        });
+    }
+    serde_json::from_slice(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))
+}
+
+pub(crate) fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
+    #[expect(clippy::expect_used)]
+    let mut bytes = serde_json::to_vec(value).expect("strings and numbers always serialize");
+    bytes.push(b'\n');
+    bytes
+}

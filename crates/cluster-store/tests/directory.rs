@@ -1,0 +1,370 @@
+//! The store as a folder, from outside: what is written is read, what others left there is named.
+
+use std::fs;
+use std::future::Future;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use cluster_store::{
+    ClusterStore, DirectoryStore, EnrolmentRequest, PendingReason, PublishedRoot, Refusal,
+    RequestState, StoreChanges, StoreError,
+};
+use node_identity::{NodeUid, Pin};
+
+const ALICE: &str = "8d2d5c1e-98a1-4b4e-9d21-6f2f0d4c7a11";
+const BOB: &str = "f3b3d3d8-0e0b-4d8a-9a51-0c8a8f6f7b22";
+const NEVER: Duration = Duration::from_secs(3600);
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async { tokio::time::timeout(LIMIT, future).await.expect("in time") })
+}
+
+fn store(folder: &Path) -> DirectoryStore {
+    DirectoryStore::open(folder).unwrap().with_poll(NEVER)
+}
+
+fn uid(text: &str) -> NodeUid {
+    text.parse().unwrap()
+}
+
+fn pin() -> Pin {
+    format!("sha256:{}", "5a".repeat(32)).parse().unwrap()
+}
+
+fn request(first: u8) -> EnrolmentRequest {
+    EnrolmentRequest {
+        pkcs10: vec![first, 1, 2],
+        token: None,
+        succession: None,
+    }
+}
+
+#[test]
+fn what_is_published_is_read_by_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = PublishedRoot {
+        pin: pin(),
+        certificate: Some(b"root".to_vec()),
+        revocations: Some(b"list".to_vec()),
+    };
+    let envelopes = vec![b"one".to_vec(), b"two".to_vec()];
+
+    let found = run(async {
+        let writer = store(folder.path());
+        writer.publish_root(&root).await.unwrap();
+        writer
+            .publish_certificate(&uid(ALICE), b"certificate")
+            .await
+            .unwrap();
+        writer
+            .publish_envelopes(&uid(ALICE), &envelopes)
+            .await
+            .unwrap();
+        writer
+            .publish_envelopes(&uid(BOB), &envelopes[..1])
+            .await
+            .unwrap();
+        store(folder.path()).published().await.unwrap()
+    });
+
+    assert_eq!(found.roots, [root]);
+    assert_eq!(found.nodes.len(), 2);
+    assert_eq!(found.nodes[0].uid, uid(ALICE));
+    assert_eq!(
+        found.nodes[0].certificate.as_deref(),
+        Some(&b"certificate"[..])
+    );
+    assert_eq!(found.nodes[0].envelopes, envelopes);
+    assert_eq!(found.nodes[1].certificate, None);
+    assert_eq!(found.refused, []);
+}
+
+#[test]
+fn bad_entries_are_refused_by_name_and_the_rest_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let other = |digit: char| format!("{digit}d2d5c1e-98a1-4b4e-9d21-6f2f0d4c7a11");
+
+    let found = run(async {
+        let store = store(folder.path());
+        store
+            .publish_certificate(&uid(ALICE), b"certificate")
+            .await
+            .unwrap();
+        store
+            .publish_envelopes(&uid(BOB), &[b"one".to_vec()])
+            .await
+            .unwrap();
+        let whole = fs::read(at(&format!("envelopes/{BOB}.json"))).unwrap();
+        fs::write(
+            at(&format!("envelopes/{ALICE}.json")),
+            &whole[..whole.len() / 2],
+        )
+        .unwrap();
+        fs::write(at("certificates/UPPER.der"), b"x").unwrap();
+        fs::write(at("certificates/..\n.txt"), b"x").unwrap();
+        fs::write(at(&format!("certificates/{}.der", other('0'))), b"").unwrap();
+        fs::write(
+            at(&format!("certificates/{}.der", other('1'))),
+            vec![0; 20_000],
+        )
+        .unwrap();
+        symlink(
+            "/etc/passwd",
+            at(&format!("certificates/{}.der", other('2'))),
+        )
+        .unwrap();
+        fs::create_dir(at(&format!("certificates/{}.der", other('3')))).unwrap();
+        let pipe = at(&format!("certificates/{}.der", other('4')));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        store.published().await.unwrap()
+    });
+
+    let mut refused: Vec<(String, Refusal)> = found
+        .refused
+        .into_iter()
+        .map(|entry| (entry.name, entry.reason))
+        .collect();
+    refused.sort();
+    let certificate = |digit| format!("certificates/{}.der", other(digit));
+    assert_eq!(
+        refused,
+        [
+            ("certificates/..\\n.txt".to_owned(), Refusal::ForeignName),
+            (certificate('0'), Refusal::Empty),
+            (certificate('1'), Refusal::TooLarge),
+            (certificate('2'), Refusal::NotAFile),
+            (certificate('3'), Refusal::NotAFile),
+            (certificate('4'), Refusal::NotAFile),
+            ("certificates/UPPER.der".to_owned(), Refusal::ForeignName),
+            (format!("envelopes/{ALICE}.json"), Refusal::Malformed),
+        ]
+    );
+    assert_eq!(
+        found.nodes.len(),
+        2,
+        "alice's certificate and bob's envelopes are still read"
+    );
+}
+
+#[test]
+fn three_envelopes_and_oversized_objects_are_not_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let (many, large) = run(async {
+        let store = store(folder.path());
+        let one = b"one".to_vec();
+        (
+            store
+                .publish_envelopes(&uid(ALICE), &[one.clone(), one.clone(), one])
+                .await,
+            store
+                .publish_certificate(&uid(ALICE), &vec![0; 20_000])
+                .await,
+        )
+    });
+
+    assert!(
+        matches!(many, Err(StoreError::TooManyEnvelopes { count: 3, .. })),
+        "{many:?}"
+    );
+    assert!(
+        matches!(large, Err(StoreError::TooLarge { length: 20_000, .. })),
+        "{large:?}"
+    );
+}
+
+#[test]
+fn a_reader_never_sees_half_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let contents = [vec![b'a'; 9000], vec![b'b'; 12_000]];
+
+    run(async {
+        let writer = store(folder.path());
+        writer
+            .publish_certificate(&uid(ALICE), &contents[0])
+            .await
+            .unwrap();
+        let writing = async {
+            for turn in 0..100 {
+                writer
+                    .publish_certificate(&uid(ALICE), &contents[turn % 2])
+                    .await
+                    .unwrap();
+            }
+        };
+        let reading = async {
+            let reader = store(folder.path());
+            for _ in 0..100 {
+                let found = reader.published().await.unwrap();
+                let certificate = found.nodes[0].certificate.clone().unwrap();
+                assert!(
+                    contents.contains(&certificate),
+                    "torn: {} bytes",
+                    certificate.len()
+                );
+            }
+        };
+        tokio::join!(writing, reading);
+    });
+
+    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_watcher_is_told_of_a_change_long_before_it_would_poll() {
+    let folder = tempfile::tempdir().unwrap();
+
+    run(async {
+        let store = store(folder.path());
+        let mut changes = store.watch().unwrap();
+        store
+            .publish_envelopes(&uid(ALICE), &[b"one".to_vec()])
+            .await
+            .unwrap();
+        changes.changed().await;
+    });
+}
+
+#[test]
+fn reading_and_writing_the_same_again_wake_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+
+    let woken = run(async {
+        let store = store(folder.path());
+        store
+            .publish_certificate(&uid(ALICE), b"certificate")
+            .await
+            .unwrap();
+        let mut changes = store.watch().unwrap();
+        store.published().await.unwrap();
+        store
+            .publish_certificate(&uid(ALICE), b"certificate")
+            .await
+            .unwrap();
+        tokio::time::timeout(Duration::from_millis(300), changes.changed())
+            .await
+            .is_ok()
+    });
+
+    assert!(!woken);
+}
+
+#[test]
+fn a_watcher_looks_by_itself_when_nothing_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+
+    run(async {
+        let store = store(folder.path()).with_poll(Duration::from_millis(20));
+        store.watch().unwrap().changed().await;
+    });
+}
+
+#[test]
+fn a_store_that_was_deleted_and_made_again_is_watched_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+
+    let found = run(async {
+        let store = store(&root).with_poll(Duration::from_millis(200));
+        let mut changes = store.watch().unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        changes.changed().await;
+        store
+            .publish_certificate(&uid(ALICE), b"certificate")
+            .await
+            .unwrap();
+        changes.changed().await;
+        let patient = store.clone().with_poll(NEVER);
+        let mut changes = patient.watch().unwrap();
+        fs::remove_dir_all(root.join("certificates")).unwrap();
+        changes.changed().await;
+        patient
+            .publish_certificate(&uid(BOB), b"certificate")
+            .await
+            .unwrap();
+        patient.published().await.unwrap()
+    });
+
+    assert_eq!(found.nodes.len(), 1);
+}
+
+#[test]
+fn a_request_is_answered_and_asked_again_under_its_one_id() {
+    let folder = tempfile::tempdir().unwrap();
+
+    run(async {
+        let store = store(folder.path());
+        let id = store.submit_request(&request(1)).await.unwrap();
+        assert_eq!(
+            store.request_state(&id).await.unwrap(),
+            Some(RequestState::Waiting)
+        );
+
+        let pending = RequestState::Pending(PendingReason::NoFreePodRange);
+        store.answer_request(&id, pending).await.unwrap();
+        assert_eq!(store.request_state(&id).await.unwrap(), Some(pending));
+        assert_eq!(store.requests().await.unwrap().requests[0].state, pending);
+
+        assert_eq!(store.submit_request(&request(1)).await.unwrap(), id);
+        assert_eq!(
+            store.request_state(&id).await.unwrap(),
+            Some(RequestState::Waiting)
+        );
+
+        store.withdraw_request(&id).await.unwrap();
+        store.withdraw_request(&id).await.unwrap();
+        assert_eq!(store.request_state(&id).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_request_under_anothers_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+
+    let (found, id) = run(async {
+        let store = store(folder.path());
+        let id = store.submit_request(&request(1)).await.unwrap();
+        let path = folder.path().join(format!("requests/{id}.json"));
+        fs::write(path, request(2).encode()).unwrap();
+        (store.requests().await.unwrap(), id)
+    });
+
+    assert_eq!(found.requests, []);
+    assert_eq!(found.refused[0].name, format!("requests/{id}.json"));
+    assert_eq!(found.refused[0].reason, Refusal::WrongName);
+}
+
+#[test]
+fn removing_a_node_that_is_not_there_succeeds() {
+    let folder = tempfile::tempdir().unwrap();
+
+    let found = run(async {
+        let store = store(folder.path());
+        store
+            .publish_certificate(&uid(ALICE), b"certificate")
+            .await
+            .unwrap();
+        store.withdraw_node(&uid(ALICE)).await.unwrap();
+        store.withdraw_node(&uid(ALICE)).await.unwrap();
+        store.published().await.unwrap()
+    });
+
+    assert_eq!(found.nodes, []);
+}
+
+#[test]
+fn a_store_under_a_file_cannot_be_opened_and_the_error_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, b"x").unwrap();
+
+    let error = DirectoryStore::open(file.join("store")).unwrap_err();
+
+    assert!(error.to_string().contains("file/store"), "{error}");
+}
