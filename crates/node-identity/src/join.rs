@@ -115,6 +115,20 @@ impl JoinToken {
     }
 }
 
+impl JoinTokenId {
+    /// Wraps an id that was read elsewhere.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes of the id.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
 /// No endpoints are allowed here: then the underlay ranges decide.
 fn check(endpoints: &[IpAddr]) -> Result<(), JoinTokenError> {
     if endpoints.is_empty() {
