@@ -6,6 +6,7 @@
 mod app;
 mod arguments;
 mod files;
+mod guard;
 mod hygiene;
 mod io;
 mod lock;

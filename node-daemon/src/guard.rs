@@ -1,0 +1,254 @@
+//! The guard: what makes the node's kernel drop a pod packet rather than send it in clear.
+//!
+//! Four layers (an nftables table, routes with "unreachable" behind them, policy rules, a table
+//! for untranslated Service packets) follow from one [`plan::GuardPlan`]. They are built in the
+//! order nft, tun, routes and rules, forwarding: nothing is forwarded before the rest stands. They
+//! outlive the daemon; only [`uninstall`] takes them away. A repair adds what is missing and
+//! removes nothing. The pure parts are the submodules; [`crate::watchdog`] calls [`Guard::repair`].
+
+pub(crate) mod conntrack;
+pub(crate) mod counters;
+mod forward_accepts;
+mod forward_chain;
+pub(crate) mod leak_filter;
+mod node_settings;
+pub(crate) mod plan;
+pub(crate) mod preflight;
+pub(crate) mod routes;
+mod ruleset;
+mod settings;
+mod tables;
+mod uninstall;
+mod way;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::io::guard::ToolError;
+use crate::io::netlink::NetlinkError;
+use crate::io::netlink::netfilter::Netfilter;
+use crate::io::netlink::route::{Link, RouteNetlink};
+use crate::io::sysctl::SysctlError;
+use counters::{DropCounts, Part};
+use plan::{GuardPlan, POD_LINK_GROUP};
+use preflight::PreflightError;
+use settings::Journal;
+use tables::Tables;
+
+pub(crate) use preflight::preflight;
+pub(crate) use uninstall::{PodLinks, uninstall};
+
+/// Why the guard could not be built, repaired or removed.
+#[derive(Debug, Error)]
+pub(crate) enum GuardError {
+    /// It cannot stand here.
+    #[error("prepare the guard")]
+    Preflight(#[from] PreflightError),
+    /// The rules.
+    #[error("build the guard's rules")]
+    Tool(#[from] ToolError),
+    /// Links, routes, rules.
+    #[error("build the guard's routes")]
+    Netlink(#[from] NetlinkError),
+    /// Settings.
+    #[error("build the guard's settings")]
+    Sysctl(#[from] SysctlError),
+    /// No tun device.
+    #[error(
+        "set up {0}: the tun device is not there, the daemon opens it before the guard's routes"
+    )]
+    NoTun(String),
+    /// The journal of settings.
+    #[error(
+        "keep {path}, the record of the node's earlier settings: is the state directory writable?"
+    )]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What a look at the guard found.
+#[derive(Debug, Default)]
+pub(crate) struct Inspection {
+    /// What was gone and has been put back, once for each thing.
+    pub(crate) repaired: Vec<Part>,
+    /// What could not be put back.
+    pub(crate) failures: Vec<GuardError>,
+    /// Whether the tun device is there. Without it the routes wait for the daemon to open it anew.
+    pub(crate) tun: TunState,
+}
+
+/// Whether the tun device exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TunState {
+    /// It does.
+    #[default]
+    Present,
+    /// Somebody deleted it.
+    Gone,
+}
+
+/// The guard of this node, installed.
+pub(crate) struct Guard {
+    plan: GuardPlan,
+    tables: Tables,
+    journal: Journal,
+    journal_path: PathBuf,
+    route: RouteNetlink,
+    netfilter: Netfilter,
+    forward_chain_seen: Option<u32>,
+}
+
+impl Guard {
+    /// Builds the guard, or what is missing of it. The tun device must exist. `journal_path` is
+    /// where the node's earlier settings are kept for [`uninstall`].
+    ///
+    /// # Errors
+    /// The first thing that cannot be built. Forwarding is then as it was.
+    pub(crate) fn install(plan: GuardPlan, journal_path: &Path) -> Result<Self, GuardError> {
+        preflight(&plan)?;
+        let mut guard = Self {
+            plan,
+            tables: Tables::default(),
+            journal: node_settings::load_journal(journal_path)?,
+            journal_path: journal_path.to_owned(),
+            route: RouteNetlink::open()?,
+            netfilter: Netfilter::open()?,
+            forward_chain_seen: None,
+        };
+        let inspection = guard.repair();
+        if let Some(failure) = inspection.failures.into_iter().next() {
+            return Err(failure);
+        }
+        guard.repair_forward_chain();
+        match inspection.tun {
+            TunState::Present => Ok(guard),
+            TunState::Gone => Err(GuardError::NoTun(guard.plan.tun)),
+        }
+    }
+
+    /// Goes over to another plan: the rules in one transaction, then what is new of the routes,
+    /// then what is no longer wanted.
+    ///
+    /// # Errors
+    /// The first thing that could not be changed. The next [`Guard::repair`] tries again.
+    pub(crate) fn update(&mut self, plan: GuardPlan) -> Result<(), GuardError> {
+        plan.check().map_err(PreflightError::Plan)?;
+        if plan == self.plan {
+            return Ok(());
+        }
+        let former = std::mem::replace(&mut self.plan, plan);
+        if let Some(failure) = self.repair().failures.into_iter().next() {
+            return Err(failure);
+        }
+        way::retire(&mut self.route, &former, &self.plan)
+    }
+
+    /// Looks at every part and puts back what is gone.
+    pub(crate) fn repair(&mut self) -> Inspection {
+        let mut inspection = Inspection::default();
+        self.repair_tables(&mut inspection);
+        let outcome = way::restore(&mut self.route, &self.plan, &mut inspection.repaired);
+        match outcome {
+            Ok(tun) => inspection.tun = tun,
+            Err(failure) => inspection.failures.push(failure),
+        }
+        if inspection.failures.is_empty() && inspection.tun == TunState::Present {
+            let outcome = self.turn_on_forwarding(&mut inspection.repaired);
+            inspection.failures.extend(outcome.err());
+        }
+        inspection
+    }
+
+    /// The tables, and after a repair the connections that were tracked without them.
+    fn repair_tables(&mut self, inspection: &mut Inspection) {
+        let before = inspection.repaired.len();
+        let restored =
+            self.tables
+                .restore(&self.plan, &mut self.netfilter, &mut inspection.repaired);
+        let restored = restored.and_then(|()| {
+            if inspection.repaired.len() > before {
+                self.delete_stray_connections()
+            } else {
+                Ok(())
+            }
+        });
+        inspection.failures.extend(restored.err());
+    }
+
+    fn delete_stray_connections(&mut self) -> Result<(), GuardError> {
+        let local: BTreeSet<_> = self
+            .route
+            .addresses()?
+            .into_iter()
+            .map(|(_, address)| address)
+            .collect();
+        for tracked in self.netfilter.connections()? {
+            if conntrack::is_stray(&tracked.connection, &self.plan, &local) {
+                self.netfilter.delete_connection(&tracked)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts back the accepts in another program's FORWARD chain, if the ruleset changed since the
+    /// last call. Apart from [`Guard::repair`] because it takes several programs' runs and stops
+    /// no leak.
+    pub(crate) fn repair_forward_chain(&mut self) -> Inspection {
+        let mut inspection = Inspection::default();
+        let generation = self.netfilter.ruleset_generation().ok();
+        if generation.is_none() || generation != self.forward_chain_seen {
+            forward_accepts::restore(&self.plan.tun, &mut inspection.repaired);
+            self.forward_chain_seen = self.netfilter.ruleset_generation().ok();
+        }
+        inspection
+    }
+
+    fn turn_on_forwarding(&mut self, repaired: &mut Vec<Part>) -> Result<(), GuardError> {
+        let uplinks: Vec<_> = self
+            .underlay_links()?
+            .into_iter()
+            .map(|link| link.name)
+            .collect();
+        node_settings::turn_on_forwarding(
+            &self.plan,
+            &uplinks,
+            &mut self.journal,
+            &self.journal_path,
+            repaired,
+        )
+    }
+
+    /// Lists the interfaces by which packets leave the node: all but `lo`, the tun and pods' links.
+    ///
+    /// # Errors
+    /// When the kernel does not list them.
+    pub(crate) fn underlay_links(&mut self) -> Result<Vec<Link>, NetlinkError> {
+        let tun = &self.plan.tun;
+        let links = self.route.links()?;
+        Ok(links
+            .into_iter()
+            .filter(|link| link.name != "lo" && link.name != *tun && link.group != POD_LINK_GROUP)
+            .collect())
+    }
+
+    /// The plan it stands by.
+    pub(crate) fn plan(&self) -> &GuardPlan {
+        &self.plan
+    }
+
+    /// Packets dropped since the daemon started, by reason.
+    pub(crate) fn dropped(&mut self) -> DropCounts {
+        self.tables.dropped()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod sample;

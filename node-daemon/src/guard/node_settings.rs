@@ -1,0 +1,96 @@
+//! Writes kernel settings and keeps the journal of what they were.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use super::GuardError;
+use super::counters::Part;
+use super::plan::GuardPlan;
+use super::settings::{
+    Journal, Setting, accept_ra_key, advertisement_settings, forwarding_settings,
+    turns_on_ipv6_forwarding,
+};
+use crate::io::sysctl;
+
+/// Writes the settings that have another value, and notes each.
+pub(super) fn enforce(settings: &[Setting], repaired: &mut Vec<Part>) -> Result<(), GuardError> {
+    for setting in settings {
+        if sysctl::read(&setting.key)? != setting.value {
+            sysctl::write(&setting.key, &setting.value)?;
+            repaired.push(Part::Setting);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the node a router without taking its uplinks' advertised default routes away. What the
+/// settings were is on disk before the first of them changes.
+pub(super) fn turn_on_forwarding(
+    plan: &GuardPlan,
+    uplinks: &[String],
+    journal: &mut Journal,
+    journal_path: &Path,
+    repaired: &mut Vec<Part>,
+) -> Result<(), GuardError> {
+    let mut changes = Vec::new();
+    for setting in forwarding_settings(plan) {
+        let before = sysctl::read(&setting.key)?;
+        if before == setting.value {
+            continue;
+        }
+        if turns_on_ipv6_forwarding(&setting) {
+            let keep = advertisement_settings(&accepted_advertisements(uplinks));
+            changes.extend(keep.into_iter().map(|setting| (setting, "1".to_owned())));
+        }
+        changes.push((setting, before));
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    for (setting, before) in &changes {
+        journal.note(setting, before);
+    }
+    store_journal(journal, journal_path)?;
+    for (setting, _) in &changes {
+        sysctl::write(&setting.key, &setting.value)?;
+        repaired.push(Part::Setting);
+    }
+    Ok(())
+}
+
+/// Reads the journal; one that was never written is empty.
+pub(super) fn load_journal(path: &Path) -> Result<Journal, GuardError> {
+    let failed = |source| GuardError::Journal {
+        path: path.to_owned(),
+        source,
+    };
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Journal::default()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn store_journal(journal: &Journal, path: &Path) -> Result<(), GuardError> {
+    let store = || {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(&serde_json::to_vec_pretty(journal)?)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    store().map_err(|source| GuardError::Journal {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// An interface without the setting (IPv6 switched off on it) accepts none.
+fn accepted_advertisements(uplinks: &[String]) -> Vec<(String, String)> {
+    uplinks
+        .iter()
+        .filter_map(|name| Some((name.clone(), sysctl::read(&accept_ra_key(name)).ok()?)))
+        .collect()
+}

@@ -1,0 +1,68 @@
+//! Takes away everything the guard ever made, and nothing else.
+
+use std::fs;
+use std::path::Path;
+
+use super::node_settings::load_journal;
+use super::plan::POD_LINK_GROUP;
+use super::{GuardError, ruleset};
+use crate::io::guard as tools;
+use crate::io::netlink::route::RouteNetlink;
+use crate::io::sysctl;
+
+/// What becomes of the pods' links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PodLinks {
+    /// They stay; the runtime still has pods on them.
+    Keep,
+    /// They go too.
+    Remove,
+}
+
+/// Removes the guard: settings first, so that the node stops forwarding before the rest goes;
+/// the tables last. Works on any remainder, and again on nothing.
+///
+/// # Errors
+/// The first thing that could not be removed.
+pub(crate) fn uninstall(tun: &str, journal_path: &Path, pods: PodLinks) -> Result<(), GuardError> {
+    restore_settings(journal_path)?;
+    let mut netlink = RouteNetlink::open()?;
+    remove_links(&mut netlink, tun, pods)?;
+    for found in netlink.rules()? {
+        netlink.delete_rule(&found)?;
+    }
+    for found in netlink.routes()? {
+        let keep = pods == PodLinks::Keep && found.is_pod_route();
+        if !keep {
+            netlink.delete_route(&found)?;
+        }
+    }
+    super::forward_accepts::remove(tun);
+    tools::load(&ruleset::render_removal())?;
+    Ok(())
+}
+
+fn restore_settings(journal_path: &Path) -> Result<(), GuardError> {
+    let journal = load_journal(journal_path)?;
+    for setting in journal.restorations(|key| sysctl::read(key).ok()) {
+        sysctl::write(&setting.key, &setting.value)?;
+    }
+    match fs::remove_file(journal_path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(GuardError::Journal {
+            path: journal_path.to_owned(),
+            source: error,
+        }),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn remove_links(netlink: &mut RouteNetlink, tun: &str, pods: PodLinks) -> Result<(), GuardError> {
+    for link in netlink.links()? {
+        let is_our_tun = link.name == tun && link.is_tun;
+        let is_pod_to_remove = pods == PodLinks::Remove && link.group == POD_LINK_GROUP;
+        if is_our_tun || is_pod_to_remove {
+            netlink.delete_link(link.index)?;
+        }
+    }
+    Ok(())
+}
