@@ -3,6 +3,7 @@
 //! Each submodule wraps one kernel interface and decides nothing.
 
 pub(crate) mod allocator;
+pub(crate) mod capture;
 pub(crate) mod guard;
 pub(crate) mod netlink;
 pub(crate) mod sysctl;

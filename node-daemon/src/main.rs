@@ -5,12 +5,14 @@
 
 mod app;
 mod arguments;
+mod capture;
 mod files;
 mod guard;
 mod hygiene;
 mod io;
 mod lock;
 mod logging;
+mod watchdog;
 
 use std::process::ExitCode;
 

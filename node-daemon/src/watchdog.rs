@@ -1,0 +1,261 @@
+//! Watches the guard and puts back within a second what another program took away.
+//!
+//! A thread of its own, so that a busy daemon does not make it late. It wakes on each change to
+//! the ruleset, links, addresses, routes and rules, and once a second in case a notice was lost.
+//! It shares the [`Guard`] with [`Watch::update`]; what is missing is decided in `guard/`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracing::{error, warn};
+
+use crate::capture::LeakCapture;
+use crate::guard::counters::{DropCounts, Part};
+use crate::guard::plan::GuardPlan;
+use crate::guard::{Guard, GuardError, Inspection, TunState};
+use crate::io::netlink::netfilter::ruleset_notices;
+use crate::io::netlink::route::route_notices;
+use crate::io::netlink::{NetlinkError, Notices};
+
+/// The longest time between two looks: the bound on a repair when a notice is lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The shortest time between two looks, for hosts where other programs change routes and rules
+/// without pause. A guess: well below the second within which a repair is due.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(50);
+/// How often the drop counters are read, so that little is lost when their table is. A guess.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+/// What the watchdog tells the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WatchEvent {
+    /// A part was gone and is back.
+    Repaired(Part),
+    /// A part is gone and could not be put back; the log says why. Comes with each attempt.
+    RepairFailed,
+    /// The tun device is gone: open it anew. The guard drops what would have used it.
+    TunGone,
+    /// It is there again, with its routes.
+    TunBack,
+}
+
+/// Everything counted since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GuardCounters {
+    /// Packets dropped by the guard, by reason. `injected` are clear pod packets from outside.
+    pub(crate) dropped: DropCounts,
+    /// Repairs, by what was gone.
+    pub(crate) repairs: BTreeMap<Part, u64>,
+    /// Clear pod packets that left the node. Must stay 0.
+    pub(crate) plaintext_leaks: u64,
+}
+
+/// A running watchdog. Dropping it ends the thread; the guard stays.
+pub(crate) struct Watch {
+    guard: Arc<Mutex<Guard>>,
+    tallies: Arc<Mutex<Tallies>>,
+    /// Closing our end wakes the thread, which then ends.
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Tallies {
+    repairs: BTreeMap<Part, u64>,
+    plaintext_leaks: u64,
+}
+
+impl Watch {
+    /// Starts watching an installed guard. `tell` is called from the watchdog's thread and must
+    /// not block.
+    ///
+    /// # Errors
+    /// When the kernel gives no notices or no thread.
+    pub(crate) fn start(
+        guard: Guard,
+        tell: impl Fn(WatchEvent) + Send + 'static,
+    ) -> Result<Self, WatchError> {
+        let (stop, stopped) = UnixStream::pair().map_err(WatchError::Thread)?;
+        let capture = LeakCapture::new(&guard.plan().cluster);
+        let notices = [ruleset_notices()?, route_notices()?];
+        let guard = Arc::new(Mutex::new(guard));
+        let tallies = Arc::new(Mutex::new(Tallies::default()));
+        let rounds = Rounds {
+            guard: Arc::clone(&guard),
+            tallies: Arc::clone(&tallies),
+            capture,
+            notices,
+            stopped,
+            tell: Box::new(tell),
+            tun: TunState::Present,
+            counted_at: Instant::now(),
+        };
+        let builder = thread::Builder::new().name("guard-watchdog".to_owned());
+        let thread = builder
+            .spawn(move || rounds.run())
+            .map_err(WatchError::Thread)?;
+        Ok(Self {
+            guard,
+            tallies,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Goes over to another plan. Blocks for some ten milliseconds.
+    ///
+    /// # Errors
+    /// What could not be changed; the watchdog goes on trying.
+    pub(crate) fn update(&self, plan: GuardPlan) -> Result<(), GuardError> {
+        lock(&self.guard).update(plan)
+    }
+
+    /// Reads all counters. Blocks for some milliseconds.
+    pub(crate) fn counters(&self) -> GuardCounters {
+        let dropped = lock(&self.guard).dropped();
+        let tallies = lock(&self.tallies);
+        GuardCounters {
+            dropped,
+            repairs: tallies.repairs.clone(),
+            plaintext_leaks: tallies.plaintext_leaks,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Why there is no watchdog.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WatchError {
+    /// No notices.
+    #[error("hear of changes to rules and routes")]
+    Notices(#[from] NetlinkError),
+    /// No thread.
+    #[error("start the guard's watchdog")]
+    Thread(#[source] io::Error),
+}
+
+/// The thread's own.
+struct Rounds {
+    guard: Arc<Mutex<Guard>>,
+    tallies: Arc<Mutex<Tallies>>,
+    capture: LeakCapture,
+    notices: [Notices; 2],
+    stopped: UnixStream,
+    tell: Box<dyn Fn(WatchEvent) + Send>,
+    tun: TunState,
+    counted_at: Instant,
+}
+
+enum Woken {
+    ByNotice,
+    ByClock,
+    ToStop,
+}
+
+impl Rounds {
+    fn run(mut self) {
+        // What happened before the notices were ordered is found by the first look.
+        let mut woken = Woken::ByClock;
+        loop {
+            let inspection = match woken {
+                Woken::ToStop => return,
+                Woken::ByNotice => lock(&self.guard).repair(),
+                Woken::ByClock => self.look_at_everything(),
+            };
+            self.report(inspection);
+            self.follow_interfaces();
+            lock(&self.tallies).plaintext_leaks = self.capture.count();
+            thread::sleep(LOOK_AT_MOST_EVERY);
+            woken = self.wait();
+        }
+    }
+
+    fn look_at_everything(&mut self) -> Inspection {
+        let mut guard = lock(&self.guard);
+        if self.counted_at.elapsed() >= COUNT_EVERY {
+            guard.dropped();
+            self.counted_at = Instant::now();
+        }
+        let mut inspection = guard.repair();
+        inspection
+            .repaired
+            .extend(guard.repair_forward_chain().repaired);
+        inspection
+    }
+
+    fn report(&mut self, inspection: Inspection) {
+        let mut repairs: BTreeMap<Part, u64> = BTreeMap::new();
+        for part in inspection.repaired {
+            *repairs.entry(part).or_default() += 1;
+        }
+        for (&part, &times) in &repairs {
+            warn!(
+                part = part.label(),
+                times, "Part of the guard was gone and has been put back"
+            );
+            *lock(&self.tallies).repairs.entry(part).or_default() += times;
+            (self.tell)(WatchEvent::Repaired(part));
+        }
+        for failure in &inspection.failures {
+            let failure = anyhow::format_err!("{failure}");
+            error!(%failure, "Part of the guard is gone and could not be put back");
+            (self.tell)(WatchEvent::RepairFailed);
+        }
+        match (self.tun, inspection.tun) {
+            (_, TunState::Gone) => (self.tell)(WatchEvent::TunGone),
+            (TunState::Gone, TunState::Present) => (self.tell)(WatchEvent::TunBack),
+            (TunState::Present, TunState::Present) => {}
+        }
+        self.tun = inspection.tun;
+    }
+
+    fn follow_interfaces(&mut self) {
+        if let Ok(links) = lock(&self.guard).underlay_links() {
+            self.capture.follow(&links);
+        }
+    }
+
+    fn wait(&mut self) -> Woken {
+        let timeout = PollTimeout::try_from(LOOK_EVERY).unwrap_or(PollTimeout::MAX);
+        let mut descriptors = vec![PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN)];
+        let notices = self.notices.iter().map(|notices| notices.as_fd());
+        let sources = notices.chain(self.capture.descriptors());
+        descriptors.extend(sources.map(|source| PollFd::new(source, PollFlags::POLLIN)));
+        // An interruption is as good as a notice.
+        let _ = poll(&mut descriptors, timeout);
+        let stop = descriptors.first().and_then(PollFd::any).unwrap_or(false);
+        drop(descriptors);
+        if stop {
+            return Woken::ToStop;
+        }
+        let heard = self
+            .notices
+            .iter_mut()
+            .map(Notices::take)
+            .filter(|heard| *heard)
+            .count();
+        if heard > 0 {
+            Woken::ByNotice
+        } else {
+            Woken::ByClock
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
