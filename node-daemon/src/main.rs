@@ -6,12 +6,27 @@
 mod app;
 mod arguments;
 mod capture;
+mod clock;
+mod config;
+mod enrol;
 mod files;
+mod generation;
 mod guard;
+mod host;
+mod http;
 mod hygiene;
 mod io;
+mod keys;
 mod lock;
 mod logging;
+mod marks;
+mod memory_file_system;
+mod metrics;
+mod networks;
+mod peers;
+mod preflight;
+mod store_task;
+mod telemetry;
 mod watchdog;
 
 use std::process::ExitCode;

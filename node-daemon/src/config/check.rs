@@ -1,0 +1,406 @@
+//! From what the file says to what can be: each value for itself, then against the others.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use node_identity::{PodCidr, PodRanges};
+
+use super::file::ConfigFile;
+use super::{Config, ConfigError};
+use crate::logging::LogFormat;
+use crate::networks::overlap;
+
+/// A tun below this takes no IPv6, and 80 bytes of each packet are the tunnel's.
+const SMALLEST_MTU_WITH_IPV6_PODS: i64 = 1280 + 80;
+/// What IPv6 guarantees on every link; the agreement's messages are cut to fit it.
+const SMALLEST_MTU: i64 = 1280;
+/// The largest frames in use ("jumbo"); above it a value is a slip of the pen.
+const LARGEST_MTU: i64 = 9216;
+/// The ports that Kubernetes hands out to Services of type NodePort.
+const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
+/// A guess: more lanes than this need more cores than one machine's traffic can use.
+const MOST_LANES: i64 = 64;
+/// Polling longer burns a core to save nothing: a thread wakes in tens of microseconds.
+const LONGEST_POLL: i64 = 1000;
+/// The controller certifies at most so many addresses of one node.
+const MOST_ENDPOINTS: usize = 8;
+
+/// Addresses that can never be pods', Services' or nodes'.
+const SPECIAL: [(&str, &str); 9] = [
+    ("0.0.0.0/8", "this host"),
+    ("127.0.0.0/8", "loopback"),
+    ("169.254.0.0/16", "link-local"),
+    ("224.0.0.0/4", "multicast"),
+    ("255.255.255.255/32", "broadcast"),
+    ("::/127", "loopback and unspecified"),
+    ("::ffff:0:0/96", "IPv4 written as IPv6"),
+    ("fe80::/10", "link-local"),
+    ("ff00::/8", "multicast"),
+];
+
+/// Checks everything that can be judged without looking at the machine.
+pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
+    let config = Config {
+        node_name: parse("node_name", &file.node_name)?,
+        trust_domain: parse("trust_domain", &file.trust_domain)?,
+        pins: pins(&file.pins)?,
+        join_token_file: file
+            .join_token_file
+            .map(|path| absolute("join_token_file", path))
+            .transpose()?,
+        store_directory: absolute("store_directory", file.store_directory)?,
+        state_directory: absolute("state_directory", file.state_directory)?,
+        runtime_directory: absolute("runtime_directory", file.runtime_directory)?,
+        cluster_pod_ranges: pod_ranges(&file.cluster_pod_ranges)?,
+        service_ranges: networks("service_ranges", &file.service_ranges)?,
+        underlay_ranges: networks("underlay_ranges", &file.underlay_ranges)?,
+        endpoints: endpoints(&file.endpoints)?,
+        endpoint_mtu: file
+            .endpoint_mtu
+            .map(|mtu| number("endpoint_mtu", mtu, SMALLEST_MTU..=LARGEST_MTU))
+            .transpose()?,
+        port: port(file.port, file.lanes)?,
+        lanes: number("lanes", file.lanes, 1..=MOST_LANES)?,
+        poll_for: Duration::from_micros(number(
+            "poll_microseconds",
+            file.poll_microseconds,
+            0..=LONGEST_POLL,
+        )?),
+        http_address: http_address(&file.http_address)?,
+        log_format: log_format(&file.log_format)?,
+        machine_id_file: absolute("machine_id_file", file.machine_id_file)?,
+        boot_id_file: absolute("boot_id_file", file.boot_id_file)?,
+    };
+    check_directories(&config)?;
+    check_ranges(&config)?;
+    check_endpoints(&config)?;
+    if let Some(mtu) = config.endpoint_mtu {
+        check_mtu(&config.cluster_pod_ranges, mtu)?;
+    }
+    Ok(config)
+}
+
+/// Refuses an underlay that leaves the tun too small for the pods' IPv6.
+///
+/// # Errors
+/// When pods have IPv6 ranges and the endpoints' MTU is below 1360.
+pub(crate) fn check_mtu(pods: &PodRanges, endpoint_mtu: u16) -> Result<(), ConfigError> {
+    let smallest = if pods.ipv6().next().is_some() {
+        SMALLEST_MTU_WITH_IPV6_PODS
+    } else {
+        SMALLEST_MTU
+    };
+    if i64::from(endpoint_mtu) >= smallest {
+        return Ok(());
+    }
+    let cure = format!(
+        "pods of these ranges need at least {smallest} (the tunnel takes 80 bytes of a packet), raise the links' MTU or leave out IPv6 pod ranges"
+    );
+    Err(ConfigError::value("endpoint_mtu", endpoint_mtu, cure))
+}
+
+fn parse<T: FromStr<Err: std::fmt::Display>>(
+    key: &'static str,
+    text: &str,
+) -> Result<T, ConfigError> {
+    text.parse()
+        .map_err(|error: T::Err| ConfigError::value(key, format!("{text:?}"), error.to_string()))
+}
+
+fn number<T: TryFrom<i64>>(
+    key: &'static str,
+    value: i64,
+    allowed: std::ops::RangeInclusive<i64>,
+) -> Result<T, ConfigError> {
+    let outside = || {
+        ConfigError::value(
+            key,
+            value,
+            format!(
+                "choose a number from {} to {}",
+                allowed.start(),
+                allowed.end()
+            ),
+        )
+    };
+    if !allowed.contains(&value) {
+        return Err(outside());
+    }
+    T::try_from(value).map_err(|_| outside())
+}
+
+fn pins(texts: &[String]) -> Result<Vec<node_identity::Pin>, ConfigError> {
+    if texts.is_empty() {
+        return Err(ConfigError::value(
+            "pins",
+            "[]",
+            "name the pin that `sotto-controller root create` printed",
+        ));
+    }
+    texts.iter().map(|text| parse("pins", text)).collect()
+}
+
+fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path.is_absolute() && path != Path::new("/") {
+        return Ok(path);
+    }
+    Err(ConfigError::value(
+        key,
+        format!("{:?}", path.display().to_string()),
+        "give a full path that begins with / and is not / itself",
+    ))
+}
+
+fn pod_ranges(texts: &[String]) -> Result<PodRanges, ConfigError> {
+    const KEY: &str = "cluster_pod_ranges";
+    if texts.is_empty() {
+        return Err(ConfigError::value(
+            KEY,
+            "[]",
+            "give the cluster's pod ranges, for example [\"10.244.0.0/16\"]",
+        ));
+    }
+    let cidrs = texts
+        .iter()
+        .map(|text| pod_cidr(KEY, text))
+        .collect::<Result<Vec<_>, _>>()?;
+    PodRanges::try_new(cidrs)
+        .map_err(|error| ConfigError::value(KEY, format!("{texts:?}"), error.to_string()))
+}
+
+fn pod_cidr(key: &'static str, text: &str) -> Result<PodCidr, ConfigError> {
+    let cidr: PodCidr = parse(key, text)?;
+    let longest = if cidr.is_ipv4() { 30 } else { 126 };
+    if cidr.prefix_len() > longest {
+        return Err(ConfigError::value(
+            key,
+            format!("{text:?}"),
+            format!("too small for any node's pods, give a prefix of at most /{longest}"),
+        ));
+    }
+    Ok(cidr)
+}
+
+fn networks(key: &'static str, texts: &[String]) -> Result<Vec<IpNetwork>, ConfigError> {
+    texts.iter().map(|text| network(key, text)).collect()
+}
+
+fn network(key: &'static str, text: &str) -> Result<IpNetwork, ConfigError> {
+    let refuse = |cure: String| ConfigError::value(key, format!("{text:?}"), cure);
+    let Some((_, prefix)) = text.split_once('/') else {
+        return Err(refuse(
+            "give a network with its prefix length, for example 198.51.100.0/24".to_owned(),
+        ));
+    };
+    if !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refuse(
+            "give the prefix length as a number, for example 198.51.100.0/24".to_owned(),
+        ));
+    }
+    let network: IpNetwork = text.parse().map_err(|error| refuse(format!("{error}")))?;
+    if network.prefix() == 0 {
+        return Err(refuse(
+            "covers every address, give the range itself".to_owned(),
+        ));
+    }
+    if network.network() != network.ip() {
+        return Err(refuse(format!(
+            "has bits set behind the prefix, did you mean {}/{}?",
+            network.network(),
+            network.prefix()
+        )));
+    }
+    refuse_special(key, network)?;
+    Ok(network)
+}
+
+fn refuse_special(key: &'static str, network: IpNetwork) -> Result<(), ConfigError> {
+    for (special, name) in SPECIAL {
+        if special
+            .parse()
+            .is_ok_and(|special| overlap(network, special))
+        {
+            return Err(ConfigError::value(
+                key,
+                format!("\"{network}\""),
+                format!("overlaps {special} ({name}), choose another range"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn endpoints(texts: &[String]) -> Result<Vec<IpAddr>, ConfigError> {
+    const KEY: &str = "endpoints";
+    if texts.is_empty() || texts.len() > MOST_ENDPOINTS {
+        return Err(ConfigError::value(
+            KEY,
+            format!("{texts:?}"),
+            format!("give 1 to {MOST_ENDPOINTS} addresses of this node"),
+        ));
+    }
+    let mut endpoints = Vec::new();
+    for text in texts {
+        let address: IpAddr = text.parse().map_err(|_| {
+            ConfigError::value(
+                KEY,
+                format!("{text:?}"),
+                "give an IP address of this node, without prefix or port",
+            )
+        })?;
+        refuse_special(KEY, IpNetwork::from(address))?;
+        if endpoints.contains(&address) {
+            return Err(ConfigError::value(
+                KEY,
+                format!("{text:?}"),
+                "is named twice, name it once",
+            ));
+        }
+        endpoints.push(address);
+    }
+    Ok(endpoints)
+}
+
+fn port(port: i64, lanes: i64) -> Result<u16, ConfigError> {
+    const KEY: &str = "port";
+    let first: u16 = number(KEY, port, 1..=65_535)?;
+    let last = port.saturating_add(lanes.clamp(1, MOST_LANES)) - 1;
+    if last > 65_535 {
+        return Err(ConfigError::value(
+            KEY,
+            port,
+            format!("lanes need the ports {port} to {last}, choose a lower one"),
+        ));
+    }
+    if port <= *NODE_PORTS.end() && last >= *NODE_PORTS.start() {
+        return Err(ConfigError::value(
+            KEY,
+            port,
+            "lies in 30000-32767, which Kubernetes gives to NodePort Services, choose another",
+        ));
+    }
+    Ok(first)
+}
+
+fn http_address(text: &str) -> Result<SocketAddr, ConfigError> {
+    const KEY: &str = "http_address";
+    let refuse = |cure: &str| ConfigError::value(KEY, format!("{text:?}"), cure);
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| refuse("give address and port, for example 127.0.0.1:9469"))?;
+    if !address.ip().is_loopback() {
+        return Err(refuse(
+            "is reachable from outside, give a loopback address, for example 127.0.0.1:9469",
+        ));
+    }
+    if address.port() == 0 {
+        return Err(refuse(
+            "port 0 means any port, choose one, for example 127.0.0.1:9469",
+        ));
+    }
+    Ok(address)
+}
+
+fn log_format(text: &str) -> Result<LogFormat, ConfigError> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other => Err(ConfigError::value(
+            "log_format",
+            format!("{other:?}"),
+            "choose \"text\" or \"json\"",
+        )),
+    }
+}
+
+fn check_directories(config: &Config) -> Result<(), ConfigError> {
+    let value = |path: &Path| format!("{:?}", path.display().to_string());
+    if config.state_directory == config.runtime_directory {
+        return Err(ConfigError::value(
+            "runtime_directory",
+            value(&config.runtime_directory),
+            "is state_directory too: the one survives a boot, the other must not",
+        ));
+    }
+    for (key, own) in [
+        ("state_directory", &config.state_directory),
+        ("runtime_directory", &config.runtime_directory),
+    ] {
+        if own.starts_with(&config.store_directory) {
+            return Err(ConfigError::value(
+                key,
+                value(own),
+                "lies in store_directory, which other nodes can read: this node's keys must not",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// BI-01: pods, Services and nodes must never share an address.
+fn check_ranges(config: &Config) -> Result<(), ConfigError> {
+    for pods in config.cluster_pod_ranges.iter() {
+        let others = [
+            ("service_ranges", &config.service_ranges),
+            ("underlay_ranges", &config.underlay_ranges),
+        ];
+        for (key, range) in others
+            .iter()
+            .flat_map(|(key, ranges)| ranges.iter().map(move |range| (*key, *range)))
+        {
+            if overlap(pods.to_network(), range) {
+                return Err(ConfigError::value(
+                    key,
+                    format!("\"{range}\""),
+                    format!("overlaps cluster_pod_ranges' {pods}, separate them"),
+                ));
+            }
+        }
+    }
+    for service in &config.service_ranges {
+        if let Some(underlay) = config
+            .underlay_ranges
+            .iter()
+            .find(|underlay| overlap(*service, **underlay))
+        {
+            return Err(ConfigError::value(
+                "service_ranges",
+                format!("\"{service}\""),
+                format!("overlaps underlay_ranges' {underlay}, separate them"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_endpoints(config: &Config) -> Result<(), ConfigError> {
+    const KEY: &str = "endpoints";
+    for endpoint in &config.endpoints {
+        let refuse = |cure: &str| ConfigError::value(KEY, format!("\"{endpoint}\""), cure);
+        if config.cluster_pod_ranges.contains(*endpoint) {
+            return Err(refuse(
+                "lies in cluster_pod_ranges, a node's address must not",
+            ));
+        }
+        if config
+            .service_ranges
+            .iter()
+            .any(|range| range.contains(*endpoint))
+        {
+            return Err(refuse("lies in service_ranges, a node's address must not"));
+        }
+        if !config
+            .underlay_ranges
+            .iter()
+            .any(|range| range.contains(*endpoint))
+        {
+            return Err(refuse(
+                "lies outside underlay_ranges, widen them or correct the address",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! What a clumsy operator can write, and the one line that answers.
+
+use std::path::Path;
+
+use super::Config;
+
+const PIN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
+
+/// A configuration in which everything is right.
+fn good() -> String {
+    format!(
+        r#"
+node_name = "alice"
+trust_domain = "sotto.test"
+pins = ["{PIN}"]
+join_token_file = "/etc/sotto/join-token"
+store_directory = "/var/lib/sotto-store"
+cluster_pod_ranges = ["10.244.0.0/16", "fd00:10:244::/56"]
+service_ranges = ["10.96.0.0/16"]
+underlay_ranges = ["198.51.100.0/24", "2001:db8::/64"]
+endpoints = ["198.51.100.1", "2001:db8::1"]
+endpoint_mtu = 1500
+port = 51820
+"#
+    )
+}
+
+/// The good configuration with the line of one key replaced, or added.
+fn with(key: &str, value: &str) -> String {
+    let mut lines: Vec<String> = good()
+        .lines()
+        .filter(|line| !line.starts_with(&format!("{key} =")))
+        .map(str::to_owned)
+        .collect();
+    lines.push(format!("{key} = {value}\n"));
+    lines.join("\n")
+}
+
+fn load(text: &str) -> Result<Config, String> {
+    Config::parse(Path::new("node.toml"), text.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// Each value must be refused in one line that names the key and holds the words.
+fn refused(cases: &[(&str, &str, &str)]) {
+    for (key, value, words) in cases {
+        let error = load(&with(key, value)).expect_err(&format!("{key} = {value} was taken"));
+
+        assert!(
+            error.contains(key),
+            "{key} = {value}: the key is not in `{error}`"
+        );
+        assert!(
+            error.contains(words),
+            "{key} = {value}: `{words}` is not in `{error}`"
+        );
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn a_right_configuration_is_taken_with_its_defaults() {
+    let config = load(&good()).unwrap();
+
+    assert_eq!(config.node_name.to_string(), "alice");
+    assert_eq!(config.ports(), 51820..=51820);
+    assert_eq!(config.runtime_directory, Path::new("/run/sotto"));
+    assert_eq!(config.poll_for.as_micros(), 60);
+}
+
+#[test]
+fn bi01_ranges_that_overlap_are_refused() {
+    refused(&[
+        (
+            "service_ranges",
+            r#"["10.244.128.0/20"]"#,
+            "overlaps cluster_pod_ranges' 10.244.0.0/16",
+        ),
+        (
+            "service_ranges",
+            r#"["fd00:10:244:0:8000::/108"]"#,
+            "overlaps cluster_pod_ranges'",
+        ),
+        (
+            "service_ranges",
+            r#"["198.51.100.128/25"]"#,
+            "overlaps underlay_ranges'",
+        ),
+        (
+            "underlay_ranges",
+            r#"["10.0.0.0/8", "198.51.100.0/24", "2001:db8::/64"]"#,
+            "overlaps cluster_pod_ranges'",
+        ),
+        (
+            "cluster_pod_ranges",
+            r#"["10.244.0.0/16", "10.244.3.0/24"]"#,
+            "overlap",
+        ),
+        (
+            "cluster_pod_ranges",
+            r#"["127.0.0.0/16"]"#,
+            "overlaps 127.0.0.0/8",
+        ),
+        (
+            "cluster_pod_ranges",
+            r#"["169.254.0.0/16"]"#,
+            "overlaps 169.254.0.0/16",
+        ),
+        (
+            "cluster_pod_ranges",
+            r#"["::ffff:10.0.0.0/104"]"#,
+            "which pods cannot have",
+        ),
+        (
+            "endpoints",
+            r#"["10.244.0.7"]"#,
+            "lies in cluster_pod_ranges",
+        ),
+        (
+            "endpoints",
+            r#"["203.0.113.7"]"#,
+            "lies outside underlay_ranges",
+        ),
+    ]);
+}
+
+#[test]
+fn bi02_ranges_that_are_no_ranges_are_refused() {
+    refused(&[
+        (
+            "cluster_pod_ranges",
+            r#"["10.244.1.0/16"]"#,
+            "10.244.1.0/16",
+        ),
+        ("cluster_pod_ranges", r#"["10.244.0.0/31"]"#, "too small"),
+        (
+            "cluster_pod_ranges",
+            r#"["10.244.0.1/32"]"#,
+            "10.244.0.1/32",
+        ),
+        (
+            "cluster_pod_ranges",
+            r#"["fd00:10:244::/128"]"#,
+            "fd00:10:244::/128",
+        ),
+        ("cluster_pod_ranges", r#"["0.0.0.0/0"]"#, "0.0.0.0/0"),
+        ("cluster_pod_ranges", r#"["10.244.0.0"]"#, "10.244.0.0"),
+        (
+            "cluster_pod_ranges",
+            r#"["10.244.0.0/33"]"#,
+            "10.244.0.0/33",
+        ),
+        (
+            "cluster_pod_ranges",
+            r#"["10.244.0.0/255.255.0.0"]"#,
+            "255.255.0.0",
+        ),
+        ("cluster_pod_ranges", "[]", "give the cluster's pod ranges"),
+        (
+            "service_ranges",
+            r#"["10.96.0.1/16"]"#,
+            "did you mean 10.96.0.0/16?",
+        ),
+        (
+            "service_ranges",
+            r#"["10.96.0.0"]"#,
+            "with its prefix length",
+        ),
+        (
+            "underlay_ranges",
+            r#"["198.51.100.0/255.255.255.0"]"#,
+            "as a number",
+        ),
+        ("underlay_ranges", r#"["::/0"]"#, "covers every address"),
+    ]);
+}
+
+#[test]
+fn bi03_ports_that_cannot_be_are_refused() {
+    refused(&[
+        ("port", "0", "from 1 to 65535"),
+        ("port", "65536", "from 1 to 65535"),
+        ("port", "-1", "from 1 to 65535"),
+        ("port", "31000", "NodePort"),
+        ("http_address", r#""127.0.0.1:0""#, "port 0"),
+        (
+            "http_address",
+            r#""0.0.0.0:9469""#,
+            "reachable from outside",
+        ),
+        ("http_address", r#""9469""#, "give address and port"),
+    ]);
+    let last = load(&format!("{}lanes = 4\n", with("port", "65533"))).unwrap_err();
+    assert!(last.contains("65533 to 65536"), "{last}");
+}
+
+#[test]
+fn bi04_an_mtu_that_starves_the_tun_is_refused() {
+    refused(&[
+        ("endpoint_mtu", "0", "1280"),
+        ("endpoint_mtu", "576", "1280"),
+        ("endpoint_mtu", "1359", "at least 1360"),
+        ("endpoint_mtu", "65536", "9216"),
+    ]);
+    let ipv4_pods_only = with("cluster_pod_ranges", r#"["10.244.0.0/16"]"#)
+        .replace("endpoint_mtu = 1500", "endpoint_mtu = 1280");
+    load(&ipv4_pods_only).expect("pods with IPv4 alone live with 1280");
+}
+
+#[test]
+fn bi05_what_is_no_configuration_is_refused_precisely() {
+    refused(&[
+        ("colour", "1", "unknown field"),
+        ("port", r#""51820""#, "invalid type"),
+        ("port", "51820.5", "invalid type"),
+        ("port", "99999999999999999999999", "line"),
+        ("lanes", "true", "invalid type"),
+        ("lanes", "9223372036854775807", "from 1 to 64"),
+        ("endpoints", r#""198.51.100.1""#, "invalid type"),
+        ("node_name", r#""Alice/../bob""#, "Alice"),
+        ("trust_domain", r#""sotto%2ftest""#, "sotto%2ftest"),
+        ("pins", "[]", "sotto-controller root create"),
+        ("pins", r#"["sha256:12"]"#, "sha256:12"),
+        ("state_directory", r#""relative""#, "full path"),
+        (
+            "runtime_directory",
+            r#""/var/lib/sotto""#,
+            "state_directory too",
+        ),
+        (
+            "state_directory",
+            r#""/var/lib/sotto-store/alice""#,
+            "lies in store_directory",
+        ),
+        ("log_format", r#""xml""#, "choose"),
+        ("poll_microseconds", "-5", "from 0 to 1000"),
+        ("endpoints", r#"["198.51.100.1", "198.51.100.1"]"#, "twice"),
+    ]);
+}
+
+#[test]
+fn bi05_bytes_that_are_no_text_are_refused_precisely() {
+    let refuse = |bytes: &[u8]| {
+        Config::parse(Path::new("node.toml"), bytes)
+            .unwrap_err()
+            .to_string()
+    };
+
+    assert!(refuse(format!("\u{feff}{}", good()).as_bytes()).contains("byte-order mark"));
+    assert!(refuse(b"port = \xff\xfe").contains("not UTF-8"));
+    assert!(refuse(&vec![b' '; (1 << 20) + 1]).contains("longer than 1 MiB"));
+    assert!(refuse(format!("{}port = 51821\n", good()).as_bytes()).contains("duplicate key"));
+    assert!(refuse(b"").contains("missing field"));
+    assert!(refuse(b"[[[[").contains("line 1"));
+}
+
+#[test]
+fn i5_no_cut_or_flip_of_a_configuration_panics() {
+    let good = good().into_bytes();
+    for at in 0..good.len() {
+        drop(Config::parse(
+            Path::new("node.toml"),
+            good.get(..at).unwrap(),
+        ));
+        for bit in 0..8 {
+            let mut flipped = good.clone();
+            flipped[at] ^= 1 << bit;
+            drop(Config::parse(Path::new("node.toml"), &flipped));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! How this node comes by its certificate, and by the next one.
+//!
+//! Pure: [`Enrolment`] says what to ask of the store and when; the store task asks. A certificate
+//! counts when peers would believe it: the envelope made with it has to verify against the pins.
+//! Nothing the store answers is trusted; a state other than "here is a certificate" only sets the
+//! pace.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use cluster_store::{EnrolmentRequest, RequestId, RequestState, TokenProof};
+use node_identity::{CertificateRequest, JoinToken, NodeCertificate, UnixTime};
+use tracing::{debug, error, info, warn};
+use tunnel_core::moment::Moment;
+
+use crate::keys::Identity;
+
+/// A certificate lasts 72 hours and is renewed every 24, so two renewals may fail.
+const RENEW_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Renewals are spread by up to so much, so that a cluster made at once does not renew at once.
+const SPREAD: Duration = Duration::from_secs(3600);
+/// Controllers backdate by so much, so a certificate's age starts later than its date.
+const BACKDATED: Duration = Duration::from_secs(300);
+/// The first question about a request comes after so much, then always twice as late.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The longest pause between two questions.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What the store has to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Leave this request there.
+    Submit(EnrolmentRequest),
+    /// Look what became of it.
+    State(RequestId),
+    /// Take it away, it is answered.
+    Withdraw(RequestId),
+}
+
+/// Where this node stands on the way to its next certificate.
+#[derive(Debug, Default)]
+pub(crate) struct Enrolment {
+    pending: Option<Pending>,
+    last_said: Option<RequestState>,
+    not_before: Moment,
+}
+
+#[derive(Debug)]
+struct Pending {
+    request: EnrolmentRequest,
+    ask_at: Moment,
+    wait: Duration,
+    submitted: Submitted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Submitted {
+    Not,
+    Yes,
+}
+
+impl Enrolment {
+    /// Whether a certificate is due: there is none, it ages, or it lacks an endpoint.
+    pub(crate) fn is_due(
+        certificate: Option<&NodeCertificate>,
+        endpoints: &[IpAddr],
+        now: UnixTime,
+    ) -> bool {
+        let Some(terms) = certificate.map(NodeCertificate::terms) else {
+            return true;
+        };
+        let age = now.duration_since(terms.not_before.plus(BACKDATED));
+        let [spread, ..] = terms.serial.0.to_le_bytes();
+        age >= RENEW_AFTER.saturating_sub(SPREAD * u32::from(spread) / 256)
+            || endpoints
+                .iter()
+                .any(|endpoint| !terms.addresses.contains(endpoint))
+    }
+
+    /// Begins to ask for a certificate, unless that is under way already.
+    ///
+    /// # Errors
+    /// When the request cannot be made.
+    pub(crate) fn begin(
+        &mut self,
+        identity: &Identity,
+        endpoints: &[IpAddr],
+        token: Option<&JoinToken>,
+        now: Moment,
+    ) -> anyhow::Result<()> {
+        if self.pending.is_some() || now < self.not_before {
+            return Ok(());
+        }
+        let pkcs10 = CertificateRequest::create(&identity.key, &identity.id, endpoints)?
+            .to_der()
+            .to_vec();
+        let token = token.map(|token| TokenProof {
+            id: *token.id.as_bytes(),
+            mac: token.request_mac(&pkcs10),
+        });
+        let request = EnrolmentRequest {
+            pkcs10,
+            token,
+            succession: None,
+        };
+        info!(request = %request.id(), "Certificate wanted");
+        self.pending = Some(Pending {
+            request,
+            ask_at: now,
+            wait: FIRST_WAIT,
+            submitted: Submitted::Not,
+        });
+        Ok(())
+    }
+
+    /// What to ask the store now, if anything. Each call at or after the deadline moves it on.
+    pub(crate) fn poll(&mut self, now: Moment) -> Option<Ask> {
+        let pending = self
+            .pending
+            .as_mut()
+            .filter(|pending| pending.ask_at <= now)?;
+        pending.ask_at = now + pending.wait;
+        pending.wait = (pending.wait * 2).min(LONGEST_WAIT);
+        Some(match pending.submitted {
+            Submitted::Not => Ask::Submit(pending.request.clone()),
+            Submitted::Yes => Ask::State(pending.request.id()),
+        })
+    }
+
+    /// When [`Enrolment::poll`] next has something.
+    pub(crate) fn poll_timeout(&self) -> Option<Moment> {
+        self.pending.as_ref().map(|pending| pending.ask_at)
+    }
+
+    /// The store took the request.
+    pub(crate) fn handle_submitted(&mut self, id: RequestId) {
+        if let Some(pending) = self
+            .pending
+            .as_mut()
+            .filter(|pending| pending.request.id() == id)
+        {
+            pending.submitted = Submitted::Yes;
+        }
+    }
+
+    /// The store told what became of the request; `None` means it is not there.
+    ///
+    /// A refused request is given up and, with what token or approval there is by then, made anew
+    /// later.
+    pub(crate) fn handle_state(&mut self, id: RequestId, state: Option<RequestState>, now: Moment) {
+        let Some(pending) = self
+            .pending
+            .as_mut()
+            .filter(|pending| pending.request.id() == id)
+        else {
+            return;
+        };
+        if state.is_none() {
+            pending.submitted = Submitted::Not;
+        }
+        if state == Some(RequestState::Refused) {
+            self.pending = None;
+            self.not_before = now + LONGEST_WAIT;
+        }
+        if state == self.last_said {
+            return;
+        }
+        self.last_said = state;
+        match state {
+            None => {
+                debug!(request = %id, "Certificate request is not in the store, it is left there again")
+            }
+            Some(RequestState::Waiting) => {
+                info!(request = %id, "Certificate request waits for the controller")
+            }
+            Some(RequestState::Pending(reason)) => {
+                warn!(request = %id, %reason, "Certificate request is pending")
+            }
+            Some(RequestState::Issued) => debug!(request = %id, "Certificate issued"),
+            Some(RequestState::Refused) => {
+                error!(request = %id, "Certificate request refused: the controller's log says why")
+            }
+        }
+    }
+
+    /// A certificate was accepted: nothing is pending any more.
+    pub(crate) fn handle_accepted(&mut self) -> Option<Ask> {
+        self.last_said = None;
+        self.pending
+            .take()
+            .map(|pending| Ask::Withdraw(pending.request.id()))
+    }
+}

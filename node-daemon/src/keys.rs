@@ -1,0 +1,251 @@
+//! This node's identity: the key IK, made here and never leaving, bound to a node UID and a machine.
+//!
+//! A key that somebody else could have read, or that a cloned disk brought along, is no identity: it
+//! is set aside, said so, and a new one is made, which the controller then has to accept.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use node_identity::{IdentityKey, JoinToken, SpiffeId};
+use rand_core::CryptoRng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+use crate::files::{self, FileError};
+
+/// The file's name in the state directory.
+const IDENTITY_FILE: &str = "identity.json";
+/// Longer is no machine or boot id.
+const LONGEST_ID: usize = 128;
+
+/// Who this node is, with the key that proves it.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// The identity key.
+    pub(crate) key: IdentityKey,
+    /// The name under which the root certifies it.
+    pub(crate) id: SpiffeId,
+}
+
+/// What tells a machine, or a boot, from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MachineIds {
+    /// SHA-256 of the machine's id; the id itself is nobody's business.
+    machine: String,
+    /// The boot's id.
+    pub(crate) boot: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityFile {
+    version: u32,
+    identity: SpiffeId,
+    machine: String,
+    /// PEM; wiped by the allocator.
+    key: String,
+}
+
+enum Found {
+    Usable(Identity),
+    Refused(String),
+    Absent,
+}
+
+impl MachineIds {
+    /// Reads both from the files that the configuration names.
+    ///
+    /// # Errors
+    /// When one cannot be read or holds no id; the key to change is named.
+    pub(crate) fn read(config: &Config) -> Result<Self> {
+        let machine = read_id("machine_id_file", &config.machine_id_file)?;
+        let boot = read_id("boot_id_file", &config.boot_id_file)?;
+        if !cni_protocol::node_state::is_boot_id(&boot) {
+            bail!(
+                "boot_id_file = {:?}: holds {boot:?}, letters, digits and hyphens are expected",
+                config.boot_id_file
+            );
+        }
+        let digest = Sha256::digest(format!("sotto machine v1\0{machine}"));
+        Ok(Self {
+            machine: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            boot,
+        })
+    }
+}
+
+fn read_id(key: &str, path: &Path) -> Result<String> {
+    let bytes = files::read(path)
+        .with_context(|| format!("{key} = {path:?}"))?
+        .with_context(|| format!("{key} = {path:?}: no such file, name one that holds an id, for example /etc/machine-id"))?;
+    let id = String::from_utf8_lossy(&bytes).trim().to_owned();
+    if id.is_empty() || id.len() > LONGEST_ID {
+        bail!("{key} = {path:?}: holds no id of 1 to {LONGEST_ID} characters, name another file");
+    }
+    Ok(id)
+}
+
+/// Reads the join token, if the configuration names one and it is there.
+///
+/// # Errors
+/// When the file is open to others, or is no token for this node.
+pub(crate) fn read_join_token(config: &Config) -> Result<Option<JoinToken>> {
+    let Some(path) = &config.join_token_file else {
+        return Ok(None);
+    };
+    let context = || format!("join_token_file = {path:?}");
+    let Some(bytes) = files::read_secret(path).with_context(context)? else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(&bytes).with_context(context)?;
+    let token: JoinToken = text.trim().parse().with_context(context)?;
+    check_token(config, &token).with_context(context)?;
+    Ok(Some(token))
+}
+
+fn check_token(config: &Config, token: &JoinToken) -> Result<()> {
+    if token.identity.name != config.node_name {
+        bail!(
+            "the token is for node {}, this is {}: create one for it",
+            token.identity.name,
+            config.node_name
+        );
+    }
+    if token.identity.trust_domain != config.trust_domain {
+        bail!(
+            "the token is for trust domain {}, this is {}",
+            token.identity.trust_domain,
+            config.trust_domain
+        );
+    }
+    if !config.pins.contains(&token.pin) {
+        bail!(
+            "the token's root {} is not among pins: is this the right cluster?",
+            token.pin
+        );
+    }
+    Ok(())
+}
+
+/// This node's identity: the one on disk, or a new one for the token's node UID.
+///
+/// # Errors
+/// When there is none and no token, or the state directory cannot be used.
+pub(crate) fn open(
+    config: &Config,
+    ids: &MachineIds,
+    token: Option<&JoinToken>,
+    rng: &mut impl CryptoRng,
+) -> Result<Identity> {
+    let path = config.state_directory.join(IDENTITY_FILE);
+    match find(config, ids, &path)? {
+        Found::Usable(identity)
+            if token.is_none_or(|token| token.identity.uid == identity.id.uid) =>
+        {
+            return Ok(identity);
+        }
+        Found::Usable(identity) => {
+            let aside = files::set_aside(&path)?;
+            info!(old = %identity.id, aside = %aside.display(), "Join token names a new node UID, a new identity key is made");
+        }
+        Found::Refused(fault) => {
+            let aside = files::set_aside(&path)?;
+            error!(file = %path.display(), %fault, aside = %aside.display(), "Identity key refused, a new one is made");
+        }
+        Found::Absent => {}
+    }
+    let Some(token) = token else {
+        bail!(
+            "join_token_file = {}: a first enrolment needs a join token there, create one with `sotto-controller token create --node {}`",
+            config
+                .join_token_file
+                .as_ref()
+                .map_or_else(|| "(absent)".to_owned(), |path| format!("{path:?}")),
+            config.node_name
+        );
+    };
+    create(config, ids, token, &path, rng)
+}
+
+fn find(config: &Config, ids: &MachineIds, path: &Path) -> Result<Found> {
+    let bytes = match files::read_secret(path) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(Found::Absent),
+        Err(error @ (FileError::Exposed { .. } | FileError::TooLong { .. })) => {
+            return Ok(Found::Refused(error.to_string()));
+        }
+        Err(error @ FileError::System { .. }) => return Err(error.into()),
+    };
+    let file: IdentityFile = match serde_json::from_slice(&bytes) {
+        Ok(file) => file,
+        // The parser's message may quote what it met, and what it met may be the key.
+        Err(_) => {
+            return Ok(Found::Refused(
+                "is no identity file: truncated or damaged".to_owned(),
+            ));
+        }
+    };
+    Ok(match check(config, ids, file) {
+        Ok(identity) => Found::Usable(identity),
+        Err(fault) => Found::Refused(fault),
+    })
+}
+
+fn check(config: &Config, ids: &MachineIds, file: IdentityFile) -> Result<Identity, String> {
+    if file.version != 1 {
+        return Err(format!("version {} is unknown here", file.version));
+    }
+    if file.machine != ids.machine {
+        return Err("belongs to another machine: is this disk a clone?".to_owned());
+    }
+    if file.identity.name != config.node_name || file.identity.trust_domain != config.trust_domain {
+        return Err(format!(
+            "belongs to {}, not to {} in {}",
+            file.identity, config.node_name, config.trust_domain
+        ));
+    }
+    let key = IdentityKey::from_pem(&file.key).map_err(|error| error.to_string())?;
+    Ok(Identity {
+        key,
+        id: file.identity,
+    })
+}
+
+fn create(
+    config: &Config,
+    ids: &MachineIds,
+    token: &JoinToken,
+    path: &Path,
+    rng: &mut impl CryptoRng,
+) -> Result<Identity> {
+    let key = IdentityKey::generate(rng);
+    let id = SpiffeId {
+        trust_domain: config.trust_domain.clone(),
+        uid: token.identity.uid,
+        name: config.node_name.clone(),
+    };
+    let file = IdentityFile {
+        version: 1,
+        identity: id.clone(),
+        machine: ids.machine.clone(),
+        key: key.to_pem().to_string(),
+    };
+    let bytes = Zeroizing::new(serde_json::to_vec(&file)?);
+    files::write(path, &bytes, 0o600)?;
+    info!(identity = %id, key = %key.public().hash(), "Identity key made");
+    Ok(Identity { key, id })
+}
+
+/// Where the tunnel key may be kept, and why not on disk if it may not.
+pub(crate) fn tunnel_key_file(runtime_directory: &Path) -> Option<PathBuf> {
+    match crate::memory_file_system::keeps_off_disk(runtime_directory) {
+        Ok(()) => Some(runtime_directory.join("generations.json")),
+        Err(reason) => {
+            warn!(directory = %runtime_directory.display(), %reason, "Tunnel key stays in memory only: a restart will need the store");
+            None
+        }
+    }
+}

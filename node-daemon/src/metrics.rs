@@ -1,0 +1,284 @@
+//! The snapshot as Prometheus metrics (OpenMetrics text).
+
+use std::fmt;
+
+use node_status::{PeerStatus, TunnelStatus};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::telemetry::{Shown, Telemetry};
+
+/// A metric's labels and value.
+type Sample<'a> = (Vec<(&'static str, &'a str)>, u64);
+
+/// Writes the newest snapshot.
+///
+/// # Errors
+/// When a value cannot be written as text, which none of ours does.
+pub(crate) fn render(shown: &Shown) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("sotto");
+    registry.register_collector(Box::new(Snapshot(shown.clone())));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Snapshot(Shown);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let telemetry = self.0.read();
+        encode_node(&mut encoder, &telemetry)?;
+        encode_guard(&mut encoder, &telemetry)?;
+        encode_peers(&mut encoder, &telemetry.status.peers)
+    }
+}
+
+fn encode_node(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::Result {
+    let status = &telemetry.status;
+    let not_after = status
+        .certificate
+        .as_ref()
+        .map_or(0, |certificate| certificate.not_after);
+    let key_age = status
+        .generation
+        .as_ref()
+        .map_or(0, |generation| generation.age_seconds);
+    let lone = |value: u64| vec![(Vec::new(), value)];
+    gauge(
+        encoder,
+        "ready",
+        "1 when this node serves pods",
+        lone(u64::from(status.is_ready())),
+    )?;
+    gauge(
+        encoder,
+        "certificate_not_after_seconds",
+        "End of the node certificate, Unix time",
+        lone(not_after),
+    )?;
+    gauge(
+        encoder,
+        "tunnel_key_age_seconds",
+        "Age of the tunnel key in use",
+        lone(key_age),
+    )?;
+    gauge(
+        encoder,
+        "peers_refused",
+        "Nodes and entries of the store that are not believed",
+        lone(status.refused.len() as u64),
+    )?;
+    gauge(
+        encoder,
+        "store_entries_unreadable",
+        "Entries of the store that could not be read",
+        lone(telemetry.unreadable_entries),
+    )?;
+    gauge(
+        encoder,
+        "revocations_overdue_seconds",
+        "How long a new revocation list is overdue",
+        lone(telemetry.revocations_overdue_seconds),
+    )?;
+    counter(
+        encoder,
+        "store_failures",
+        "Failed operations on the store",
+        lone(telemetry.store_failures),
+    )?;
+    counter(
+        encoder,
+        "transports_agreed",
+        "Transports agreed with peers",
+        lone(telemetry.transports_agreed),
+    )?;
+    counter(
+        encoder,
+        "agreements_failed",
+        "Agreements given up",
+        lone(telemetry.agreements_failed),
+    )?;
+    counter(
+        encoder,
+        "lane_events_lost",
+        "Lanes' events that the control task was too slow for",
+        lone(telemetry.lane_events_lost),
+    )?;
+    let drops = telemetry
+        .drops
+        .iter()
+        .map(|(reason, count)| (vec![("reason", *reason)], *count))
+        .collect();
+    counter(
+        encoder,
+        "dropped_packets",
+        "Packets dropped by the lanes",
+        drops,
+    )
+}
+
+fn encode_guard(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::Result {
+    let guard = &telemetry.status.guard;
+    let lone = |value: u64| vec![(Vec::new(), value)];
+    counter(
+        encoder,
+        "plaintext_leak_packets",
+        "Clear pod packets seen leaving on the underlay; must be 0",
+        lone(guard.plaintext_leaks),
+    )?;
+    counter(
+        encoder,
+        "clear_injected_dropped",
+        "Clear packets with pod addresses from outside, dropped",
+        lone(guard.injected_dropped),
+    )?;
+    let repairs = telemetry
+        .repairs
+        .iter()
+        .map(|(what, count)| (vec![("what", what.as_str())], *count))
+        .collect();
+    counter(
+        encoder,
+        "guard_repairs",
+        "What the watchdog put back",
+        repairs,
+    )
+}
+
+fn encode_peers(encoder: &mut DescriptorEncoder, peers: &[PeerStatus]) -> fmt::Result {
+    let each = |value: &dyn Fn(&PeerStatus) -> Option<u64>| -> Vec<Sample<'_>> {
+        peers
+            .iter()
+            .filter_map(|peer| Some((vec![("peer", peer.node.as_str())], value(peer)?)))
+            .collect()
+    };
+    let up = |peer: &PeerStatus| Some(u64::from(peer.tunnel == TunnelStatus::Up));
+    gauge(
+        encoder,
+        "peer_tunnel_up",
+        "1 when pod packets can travel to the peer",
+        each(&up),
+    )?;
+    gauge(
+        encoder,
+        "peer_handshake_age_seconds",
+        "Age of the transport in use",
+        each(&|peer| peer.handshake_age_seconds),
+    )?;
+    counter(
+        encoder,
+        "peer_sent_bytes",
+        "Bytes of pods' packets sent to the peer",
+        each(&|peer| Some(peer.sent_bytes)),
+    )?;
+    counter(
+        encoder,
+        "peer_received_bytes",
+        "Bytes of pods' packets received from the peer",
+        each(&|peer| Some(peer.received_bytes)),
+    )
+}
+
+fn gauge(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    samples: Vec<Sample<'_>>,
+) -> fmt::Result {
+    let value = |value| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    encode(encoder, (name, help, MetricType::Gauge), samples, value)
+}
+
+fn counter(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    samples: Vec<Sample<'_>>,
+) -> fmt::Result {
+    encode(
+        encoder,
+        (name, help, MetricType::Counter),
+        samples,
+        ConstCounter::new,
+    )
+}
+
+fn encode<M: EncodeMetric>(
+    encoder: &mut DescriptorEncoder,
+    (name, help, kind): (&str, &str, MetricType),
+    samples: Vec<Sample<'_>>,
+    metric: impl Fn(u64) -> M,
+) -> fmt::Result {
+    let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, value) in samples {
+        if labels.is_empty() {
+            return metric(value).encode(descriptor);
+        }
+        metric(value).encode(descriptor.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use node_status::{NodeStatus, PeerStatus, TunnelStatus};
+
+    use super::render;
+    use crate::telemetry::{Shown, Telemetry};
+
+    fn bob() -> PeerStatus {
+        PeerStatus {
+            node: "bob".to_owned(),
+            identity: String::new(),
+            not_after: 0,
+            generation: 1,
+            pod_ranges: Vec::new(),
+            endpoints: Vec::new(),
+            tunnel: TunnelStatus::Up,
+            handshake_age_seconds: Some(7),
+            suite: None,
+            received_bytes: 11,
+            sent_bytes: 13,
+        }
+    }
+
+    #[test]
+    fn every_number_of_the_snapshot_has_a_name() {
+        let shown = Shown::default();
+        shown.show(Telemetry {
+            status: NodeStatus {
+                peers: vec![bob()],
+                ..NodeStatus::default()
+            },
+            drops: BTreeMap::from([("no_key", 3)]),
+            repairs: BTreeMap::from([("route".to_owned(), 2)]),
+            ..Telemetry::default()
+        });
+
+        let text = render(&shown).unwrap();
+
+        for line in [
+            "sotto_ready 1",
+            "sotto_dropped_packets_total{reason=\"no_key\"} 3",
+            "sotto_guard_repairs_total{what=\"route\"} 2",
+            "sotto_plaintext_leak_packets_total 0",
+            "sotto_clear_injected_dropped_total 0",
+            "sotto_peer_handshake_age_seconds{peer=\"bob\"} 7",
+            "sotto_peer_received_bytes_total{peer=\"bob\"} 11",
+            "sotto_peer_sent_bytes_total{peer=\"bob\"} 13",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is missing in\n{text}"
+            );
+        }
+    }
+}

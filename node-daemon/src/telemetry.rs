@@ -1,0 +1,46 @@
+//! What the daemon shows of itself: one snapshot, taken each second by the control task, read by
+//! metrics, health checks and the status socket.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use node_status::NodeStatus;
+
+/// Everything that is shown.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Telemetry {
+    /// What `sotto status` prints.
+    pub(crate) status: NodeStatus,
+    /// Pod packets dropped, by reason, over all lanes.
+    pub(crate) drops: BTreeMap<&'static str, u64>,
+    /// What the watchdog put back, by what it was.
+    pub(crate) repairs: BTreeMap<String, u64>,
+    /// Entries of the store that could not be read.
+    pub(crate) unreadable_entries: u64,
+    /// Failed operations on the store since the start.
+    pub(crate) store_failures: u64,
+    /// Transports agreed since the start.
+    pub(crate) transports_agreed: u64,
+    /// Agreements given up since the start.
+    pub(crate) agreements_failed: u64,
+    /// Events that lanes had to drop because the control task did not take them.
+    pub(crate) lane_events_lost: u64,
+    /// Seconds by which a revocation list is overdue; zero when none is.
+    pub(crate) revocations_overdue_seconds: u64,
+}
+
+/// The newest snapshot.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown(Arc<RwLock<Arc<Telemetry>>>);
+
+impl Shown {
+    /// Replaces the snapshot.
+    pub(crate) fn show(&self, telemetry: Telemetry) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(telemetry);
+    }
+
+    /// The newest snapshot.
+    pub(crate) fn read(&self) -> Arc<Telemetry> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
