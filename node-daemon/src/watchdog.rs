@@ -38,7 +38,8 @@ pub(crate) enum WatchEvent {
     Repaired(Part),
     /// A part is gone and could not be put back; the log says why. Comes with each attempt.
     RepairFailed,
-    /// The tun device is gone: open it anew. The guard drops what would have used it.
+    /// The tun device is gone: open it anew. The guard drops what would have used it. Comes with
+    /// each look until it is there.
     TunGone,
     /// It is there again, with its routes.
     TunBack,
@@ -210,9 +211,12 @@ impl Rounds {
             *lock(&self.tallies).repairs.entry(part).or_default() += times;
             (self.tell)(WatchEvent::Repaired(part));
         }
-        for failure in &inspection.failures {
-            let failure = anyhow::format_err!("{failure}");
-            error!(%failure, "Part of the guard is gone and could not be put back");
+        for failure in inspection.failures {
+            let failure = format!("{:#}", anyhow::Error::new(failure));
+            error!(
+                failure,
+                "Part of the guard is gone and could not be put back"
+            );
             (self.tell)(WatchEvent::RepairFailed);
         }
         match (self.tun, inspection.tun) {

@@ -119,11 +119,13 @@ fn run(
     input: &str,
     what: &'static str,
 ) -> Result<String, ToolError> {
-    let output =
-        start_and_feed(program, arguments, input).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => ToolError::Missing(program),
-            _ => ToolError::Run { program, source },
-        })?;
+    let output = start_and_feed(program, arguments, input).map_err(|source| {
+        if source.kind() == io::ErrorKind::NotFound {
+            ToolError::Missing(program)
+        } else {
+            ToolError::Run { program, source }
+        }
+    })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

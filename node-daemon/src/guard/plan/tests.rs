@@ -67,7 +67,7 @@ fn a_tun_address_needs_an_owner_and_each_family_an_address() {
 #[test]
 fn ports_and_mtu_have_to_make_sense() {
     let mut portless = plan();
-    portless.ports = 2..=1;
+    portless.ports = RangeInclusive::new(2, 1);
     let mut narrow = plan();
     narrow.mtu = 1279;
 

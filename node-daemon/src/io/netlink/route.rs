@@ -1,4 +1,11 @@
 //! Links, addresses, routes and policy rules by rtnetlink.
+//!
+//! What a node's own and other programs' objects look like is no matter here: a message that
+//! cannot be read, or has a shape that we never give, is simply not one of ours.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rtnetlink's own enums have dozens of variants, of which we use a few"
+)]
 
 use std::net::IpAddr;
 
@@ -20,8 +27,9 @@ use crate::guard::routes::{Route, Rule};
 mod convert;
 
 const NETLINK_ROUTE: isize = 0;
-/// `RTNLGRP_*`: link, IPv4 address, route and rule, IPv6 address, route and rule.
-const GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
+/// `RTNLGRP_*`: link, IPv4 address, route and rule, IPv6 address, route and rule, and both
+/// families' settings.
+const GROUPS: [u32; 9] = [1, 5, 7, 8, 9, 11, 19, 24, 25];
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
