@@ -11,6 +11,7 @@ mod bytes;
 pub mod counters;
 pub mod drop_reason;
 pub mod key_schedule;
+pub mod lane;
 mod message;
 pub mod moment;
 pub mod offload;
