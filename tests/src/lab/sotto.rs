@@ -99,7 +99,6 @@ trust_domain = "{TRUST_DOMAIN}"
 cluster_pod_ranges = ["10.244.0.0/16", "fd00:10:244::/56"]
 underlay_ranges = ["198.51.100.0/24", "2001:db8::/64"]
 service_ranges = []
-node_prefix_lengths = [24, 64]
 "#
             ),
         )?;
