@@ -8,7 +8,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Crates without sockets, files, environment, clock or randomness of their own.
-const PURE: [&str; 4] = ["node-identity", "tunnel-core", "cni-protocol", "node-status"];
+const PURE: [&str; 4] = [
+    "node-identity",
+    "tunnel-core",
+    "cni-protocol",
+    "node-status",
+];
 
 /// What a pure crate must not reach, by whatever way.
 const IMPURE: [&str; 14] = [

@@ -101,13 +101,22 @@ impl Lab {
     /// # Errors
     /// When the kernel refuses.
     pub fn node(&self, name: &str) -> Result<Node> {
+        self.node_of(name, &self.store())
+    }
+
+    /// Plugs in a machine that sees another store as its own: Mallory's.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn node_of(&self, name: &str, store: &Path) -> Result<Node> {
+        std::fs::create_dir_all(store)?;
         let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
         let folder = self.folder.join(name);
         let place = Place::machine(name, &folder, &self.registry)?;
         place.publish(&format!("{}-{name}", self.name))?;
         link::plug_in(&self.switch, &place, number, self.wires)
             .with_context(|| format!("plug {name} into the switch"))?;
-        Node::new(place, number, &self.store(), self.wires)
+        Node::new(place, number, store, self.wires)
     }
 
     /// The switch: what Eve's `tcpdump` sees on its `br0` is what crosses it.
@@ -135,12 +144,18 @@ impl Lab {
     /// # Errors
     /// When `sotto-controller` refuses.
     pub fn controller(&self) -> Result<Controller> {
-        let place = Place::machine(
-            "controller",
-            &self.folder.join("controller"),
-            &self.registry,
-        )?;
-        Controller::new(place, &self.store())
+        self.controller_of("controller", &self.store())
+    }
+
+    /// Makes a root and a controller that publish to another store: Mallory's.
+    ///
+    /// # Errors
+    /// When `sotto-controller` refuses.
+    pub fn controller_of(&self, name: &str, store: &Path) -> Result<Controller> {
+        std::fs::create_dir_all(store)?;
+        let place = Place::machine(name, &self.folder.join(name), &self.registry)?;
+        place.publish(&format!("{}-{name}", self.name))?;
+        Controller::new(place, store)
     }
 
     /// Ends every program; machines and wires go when the last handle on them goes.

@@ -4,9 +4,11 @@
 //! wire. [`traffic`] makes the packets that carry the canary. Nothing here touches the namespaces
 //! of the host: [`isolation::enter`] comes first in every program that builds a lab.
 
+pub mod attacker;
 pub mod capture;
 pub mod case;
 pub mod isolation;
 pub mod lab;
+pub mod story;
 pub mod traffic;
 pub mod wait;

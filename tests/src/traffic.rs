@@ -18,6 +18,9 @@ const PORT: u16 = 7;
 /// How long one answer may take. First packets wait for a handshake.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
+/// Silence after which nothing more is expected.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// Tries of a datagram that nobody repeats otherwise.
 const TRIES: usize = 5;
 
@@ -212,6 +215,51 @@ pub fn ping(from: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> {
         }
     }
     anyhow::bail!("no reply")
+}
+
+/// A pod that counts the datagrams it gets.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UdpSocket,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn open(pod: &Pod) -> Result<Self> {
+        let address = SocketAddr::new(pod.ipv4()?, 9);
+        let socket = pod.inside(|| Ok(UdpSocket::bind(address)?))?;
+        Ok(Self { socket, address })
+    }
+
+    /// Lets a pod send datagrams and waits for all of them.
+    ///
+    /// # Errors
+    /// When one does not arrive.
+    pub fn receive_from(&self, pod: &Pod, canary: &Canary, number: usize) -> Result<()> {
+        let sender = pod.inside(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?;
+        self.socket.set_read_timeout(Some(ANSWER_LIMIT))?;
+        let mut buffer = [0; 2048];
+        for count in 0..number {
+            sender.send_to(&canary.repeated(512), self.address)?;
+            let arrived = self.socket.recv(&mut buffer);
+            arrived.with_context(|| format!("datagram {count} of {number} did not arrive"))?;
+        }
+        Ok(())
+    }
+
+    /// How many more come until none comes for half a second.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn count_more(&self) -> Result<usize> {
+        self.socket.set_read_timeout(Some(QUIET))?;
+        let mut buffer = [0; 2048];
+        Ok(std::iter::from_fn(|| self.socket.recv(&mut buffer).ok()).count())
+    }
 }
 
 /// The Internet checksum (RFC 1071).

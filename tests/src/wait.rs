@@ -35,3 +35,8 @@ pub fn until_some<T>(
 pub fn until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) -> Result<()> {
     until_some(what, limit, || condition().then_some(()))
 }
+
+/// Lets time pass, where the passing itself is what is tested: how long a daemon stays dead.
+pub fn let_pass(time: Duration) {
+    std::thread::sleep(time);
+}

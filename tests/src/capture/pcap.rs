@@ -16,8 +16,10 @@ pub struct Packet {
     pub seconds: f64,
     /// The Ethernet type, or that of the IP version where the link has no Ethernet header.
     pub kind: u16,
-    /// What follows the link's header.
-    pub body: Vec<u8>,
+    /// The whole frame, with the link's header.
+    pub frame: Vec<u8>,
+    /// Length of the link's header.
+    header: usize,
 }
 
 /// Reads all packets of a capture; an unfinished last record is left out.
@@ -50,19 +52,26 @@ pub fn packets(bytes: &[u8]) -> Result<Vec<Packet>> {
     Ok(found)
 }
 
+impl Packet {
+    /// What follows the link's header.
+    pub fn body(&self) -> &[u8] {
+        self.frame.get(self.header..).unwrap_or_default()
+    }
+}
+
 fn packet(seconds: f64, link: u32, frame: &[u8]) -> Option<Packet> {
-    let (kind, body) = if link == RAW {
+    let (kind, header) = if link == RAW {
         let version = frame.first()? >> 4;
-        (if version == 6 { 0x86dd } else { 0x0800 }, frame)
+        (if version == 6 { 0x86dd } else { 0x0800 }, 0)
     } else {
-        let (header, body) = frame.split_first_chunk::<14>()?;
-        let [.., high, low] = *header;
-        (u16::from_be_bytes([high, low]), body)
+        let [.., high, low] = *frame.first_chunk::<14>()?;
+        (u16::from_be_bytes([high, low]), 14)
     };
     Some(Packet {
         seconds,
         kind,
-        body: body.to_vec(),
+        frame: frame.to_vec(),
+        header,
     })
 }
 

@@ -68,6 +68,16 @@ impl Packet {
         })
     }
 
+    /// What a TCP segment carries.
+    pub fn tcp_payload(&self) -> Option<&[u8]> {
+        let ip = ip(self)?;
+        if ip.protocol != 6 || ip.fragment {
+            return None;
+        }
+        let header = usize::from(ip.payload.get(12)? >> 4) * 4;
+        ip.payload.get(header..)
+    }
+
     /// The datagram, if it goes from a tunnel port to a tunnel port.
     pub fn tunnel_datagram(&self) -> Option<Datagram<'_>> {
         self.datagram()
@@ -110,7 +120,7 @@ struct Ip<'a> {
 }
 
 fn ip(packet: &Packet) -> Option<Ip<'_>> {
-    let body = packet.body.as_slice();
+    let body = packet.body();
     match packet.kind {
         0x0800 => {
             let header = body.first_chunk::<20>()?;

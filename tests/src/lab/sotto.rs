@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use node_status::{NodeStatus, PeerStatus, RefusedStatus};
+
 use super::node::{Node, STORE};
 use super::place::Place;
 use super::process::Process;
@@ -283,6 +285,57 @@ boot_id_file = "/etc/sotto/boot-id"
             .collect();
         ensure!(!values.is_empty(), "no metric {name} with {label}: {page}");
         Ok(values.iter().sum())
+    }
+
+    /// Sum of the daemon's dropped packets for a reason; 0 before the first.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn drops(&self, reason: &str) -> Result<f64> {
+        let label = format!("reason=\"{reason}\"");
+        self.http("/metrics")?;
+        Ok(self
+            .metric("sotto_dropped_packets_total", &label)
+            .unwrap_or(0.0))
+    }
+
+    /// What `sotto status` says.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn status(&self) -> Result<NodeStatus> {
+        let text = self.run(&program("sotto")?, &["-o", "json", "status"])?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// What `sotto status` says of a peer, if it is believed.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn peer(&self, name: &str) -> Result<Option<PeerStatus>> {
+        let peers = self.status()?.peers;
+        Ok(peers.into_iter().find(|peer| peer.node == name))
+    }
+
+    /// Whom the daemon does not believe, each with the reason.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn refusals(&self) -> Result<Vec<String>> {
+        let refused = self.status()?.refused;
+        let text = |one: RefusedStatus| format!("{}: {}", one.node, one.reason);
+        Ok(refused.into_iter().map(text).collect())
+    }
+
+    /// Waits until the daemon believes a peer.
+    ///
+    /// # Errors
+    /// When it does not in 20 s.
+    pub fn knows(&self, peer: &Node) -> Result<()> {
+        let what = format!("{} to know {}", self.name(), peer.name());
+        wait::until(&what, READY_LIMIT, || {
+            matches!(self.peer(peer.name()), Ok(Some(_)))
+        })
     }
 
     /// Runs `sotto-node` with the node's configuration, such as `uninstall`.

@@ -1,0 +1,55 @@
+//! The demo: two nodes, a switch with Eve on it, Mallory, and a killed daemon. `make demo`.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use sotto_tests::isolation;
+use sotto_tests::story::{self, Sink};
+
+/// Shows on this machine what Sotto promises, in network namespaces that are gone afterwards.
+#[derive(Parser)]
+struct Arguments {
+    /// Print one JSON object at the end instead of the story.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(reason) = isolation::refusal() {
+        bail!("no lab can be built here: it {reason}");
+    }
+    isolation::enter()?;
+    let sink = if arguments.json {
+        Sink::Json
+    } else {
+        Sink::Terminal
+    };
+    let report = story::tell(sink)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("\n{}", report.table());
+        println!(
+            "{:.1} s. Everything the demo made is gone.",
+            report.seconds()
+        );
+    }
+    if report.is_kept() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for broken in report.broken() {
+        eprintln!("demo: not as promised: {broken}");
+    }
+    Ok(ExitCode::FAILURE)
+}

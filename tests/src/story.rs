@@ -1,0 +1,103 @@
+//! The story that the demo tells: without Sotto, with Sotto, against Mallory, through a crash.
+//!
+//! Each act has a file. An act promises things and looks whether they hold; [`Report`] keeps what
+//! was promised and what was seen, for the terminal and for machines.
+
+mod encrypted;
+mod killed;
+mod mallory;
+mod plain;
+mod report;
+mod web;
+
+use anyhow::{Context, Result};
+
+use crate::capture::Canary;
+use crate::lab::{Controller, DaemonSettings, Lab, Node, Pod, Process};
+
+pub use report::{Report, Sink, Vantage};
+
+/// Two nodes, and the canary that the server's page repeats.
+pub(crate) struct Stage<'a> {
+    lab: &'a Lab,
+    alice: Node,
+    bob: Node,
+    canary: Canary,
+}
+
+/// What stands once Sotto runs.
+pub(crate) struct Cast {
+    controller: Controller,
+    client: Pod,
+    server: Pod,
+    bobs_daemon: Process,
+    nginx: Process,
+}
+
+/// Plays all four acts.
+///
+/// # Errors
+/// When an act cannot be played to its end. A broken promise is no error: see
+/// [`Report::is_kept`].
+pub fn tell(sink: Sink) -> Result<Report> {
+    let mut report = Report::new(sink);
+    report.say("Two nodes, alice and bob, and a switch between them. Eve listens on the switch.");
+    report.act("Act 1: without Sotto");
+    plain::play(&Stage::build(&Lab::new()?)?, &mut report).context("act 1")?;
+    let lab = Lab::new()?;
+    let played = play(&lab, &mut report);
+    lab.end();
+    played.map_err(|error| error.context(lab.report()))?;
+    report.finish();
+    Ok(report)
+}
+
+impl<'a> Stage<'a> {
+    fn build(lab: &'a Lab) -> Result<Self> {
+        Ok(Self {
+            lab,
+            alice: lab.node("alice")?,
+            bob: lab.node("bob")?,
+            canary: Canary::printable()?,
+        })
+    }
+}
+
+fn play(lab: &Lab, report: &mut Report) -> Result<()> {
+    let stage = Stage::build(lab)?;
+    report.act("Act 2: with Sotto");
+    let cast = raise(&stage, report).context("start Sotto")?;
+    encrypted::play(&stage, &cast, report).context("act 2")?;
+    report.act("Act 3: Mallory, a third machine on the switch");
+    mallory::play(&stage, &cast, report).context("act 3")?;
+    report.act("Act 4: bob's daemon is killed during a download");
+    killed::play(&stage, &cast, report).context("act 4")
+}
+
+/// Starts controller and daemons and attaches a pod at each end with the real plugin.
+fn raise(stage: &Stage<'_>, report: &mut Report) -> Result<Cast> {
+    let controller = stage.lab.controller()?;
+    controller.start()?;
+    let settings = DaemonSettings::default();
+    for node in [&stage.alice, &stage.bob] {
+        node.enrol(&controller, &settings)?;
+    }
+    stage.alice.start(&settings)?;
+    let bobs_daemon = stage.bob.start(&settings)?;
+    stage.alice.knows(&stage.bob)?;
+    report.say("sotto-controller runs, sotto-node runs on both; both enrolled with a join token.");
+    let client = stage.alice.pod("client")?;
+    let server = stage.bob.pod("server")?;
+    let nginx = web::serve(&server, &stage.canary)?;
+    let (from, to) = (client.ipv4()?, server.ipv4()?);
+    report.say(&format!(
+        "sotto-cni attached pod client ({from}) on alice and pod server ({to}) on bob."
+    ));
+    Ok(Cast {
+        controller,
+        client,
+        server,
+        bobs_daemon,
+        nginx,
+    })
+}
