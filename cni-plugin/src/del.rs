@@ -1,0 +1,41 @@
+//! DEL: remove what is left of an attachment; nothing left is success.
+//!
+//! Works on the container id and the interface's name alone. The pod's namespace is never looked at:
+//! another container's newer attachment may live in it.
+
+use cni_protocol::attachment::AttachmentKey;
+use cni_protocol::config::NetworkConfig;
+
+use crate::deadline::Deadline;
+use crate::failure::Failure;
+use crate::ipam::{Claim, Pool};
+use crate::link::{self, LinkNames, inspect::since_boot};
+use crate::netlink::Rtnl;
+use crate::node;
+
+/// Detaches a pod.
+pub(crate) fn run(
+    key: &AttachmentKey,
+    config: &NetworkConfig,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    let names = LinkNames::of(key);
+    // Without a boot id no reservation can be found, but the link still goes.
+    let boot_id = node::boot_id(&config.boot_id_file);
+    let claim = match &boot_id {
+        Ok(boot_id) => {
+            let pool = Pool::new(&config.runtime_directory, boot_id);
+            pool.claim(key, &names.node, deadline)?
+        }
+        Err(_) => Claim::Nothing,
+    };
+    if matches!(claim, Claim::Anothers) {
+        return Ok(());
+    }
+    // The link first: an address whose link lives is never free.
+    link::delete(&mut Rtnl::open(deadline)?, &names.node)?;
+    if let Claim::Ours(held) = claim {
+        held.release(since_boot())?;
+    }
+    boot_id.map(|_| ()).map_err(Failure::from)
+}

@@ -1,0 +1,372 @@
+//! Pod addresses: one reservation file per attachment, in a folder that dies with the boot.
+//!
+//! ```text
+//! <runtime directory>/pool/<boot id>/lock        held while an address is chosen
+//!                                   /held/<link>.json             an attachment's addresses
+//!                                   /resting/<time>-<link>.json   addresses that rest before reuse
+//! ```
+//! Every change is one rename or one unlink, so a killed plugin leaves the pool as before or as
+//! after. An ADD keeps its reservation's file locked while it runs: a file that is not locked and has
+//! no link belongs to nobody. Freeing needs no common lock, because a file that moves from `held` to
+//! `resting` is seen in at least one of them by a reader that reads them in that order.
+
+mod choose;
+mod held;
+mod resting;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cni_protocol::attachment::AttachmentKey;
+use cni_protocol::node_state::NodeState;
+use cni_protocol::reservation::{NetnsIdentity, Reservation, ReservationError};
+
+pub(crate) use held::{Found, Held};
+use resting::Resting;
+
+use crate::deadline::Deadline;
+
+/// How long an address rests before another pod gets it, so that late packets and cached names of
+/// the old pod do not reach the new one: longer than TCP's TIME_WAIT of 60 s, a guess beyond that.
+pub(crate) const REST: Duration = Duration::from_secs(120);
+
+/// Pause between two tries for a lock; a holder needs a few milliseconds.
+const LOCK_RETRY: Duration = Duration::from_millis(2);
+
+/// What the pool asks the kernel, apart so that tests can answer.
+pub(crate) trait Kernel {
+    /// Whether a link of that name exists on the node.
+    fn has_link(&self, name: &str) -> bool;
+
+    /// Whether some route leads to exactly this address.
+    fn has_host_route(&mut self, address: IpAddr) -> Result<bool, crate::netlink::NetlinkError>;
+
+    /// Time since boot, suspend included.
+    fn since_boot(&self) -> Duration;
+}
+
+/// The reservations of this boot.
+pub(crate) struct Pool {
+    directory: PathBuf,
+}
+
+/// What an ADD wants addresses for.
+pub(crate) struct Wanted<'a> {
+    /// The attachment.
+    pub(crate) key: &'a AttachmentKey,
+    /// Name of the link on the node, which is also the reservation's.
+    pub(crate) link: &'a str,
+    /// The pod's namespace.
+    pub(crate) netns: &'a NetnsIdentity,
+    /// Ranges and addresses that no pod gets.
+    pub(crate) node: &'a NodeState,
+}
+
+/// What a DEL finds under its attachment's name.
+pub(crate) enum Claim {
+    /// No reservation.
+    Nothing,
+    /// The attachment's reservation, claimed.
+    Ours(Held),
+    /// One of another attachment with the same hash, which keeps what it has.
+    Anothers,
+}
+
+/// Why the pool cannot do what is asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PoolError {
+    /// A repeated ADD, or one without the DEL before.
+    #[error("reserve addresses for {0}: it has some already, DEL it first")]
+    AlreadyReserved(AttachmentKey),
+    /// Two attachments of one hash, once in 2^52.
+    #[error("reserve addresses for {wanted}: its link's name {link} belongs to {owner}")]
+    NameTaken {
+        /// Who asks.
+        wanted: AttachmentKey,
+        /// The name.
+        link: String,
+        /// Who has it.
+        owner: AttachmentKey,
+    },
+    /// No address is left in a family, not even a resting one.
+    #[error(
+        "reserve an {family} address: all of {ranges} are in use, {held} attachments hold some"
+    )]
+    Exhausted {
+        /// Name of the family.
+        family: &'static str,
+        /// The node's ranges in it.
+        ranges: String,
+        /// How many reservations there are.
+        held: usize,
+    },
+    /// Somebody held a lock for the whole of the call's time.
+    #[error("lock {}: another call of the plugin holds it for too long", .0.display())]
+    Busy(PathBuf),
+    /// A file operation failed.
+    #[error("{action} {}", .path.display())]
+    File {
+        /// What was done.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A reservation cannot be written down.
+    #[error("encode reservation")]
+    Encode(#[source] ReservationError),
+    /// The kernel did not say which addresses it has routes for.
+    #[error("reserve addresses")]
+    Kernel(#[source] crate::netlink::NetlinkError),
+}
+
+impl Pool {
+    /// The pool of a boot; touches nothing.
+    pub(crate) fn new(runtime_directory: &Path, boot_id: &str) -> Self {
+        let directory = runtime_directory.join("pool").join(boot_id);
+        Self { directory }
+    }
+
+    /// Reserves one address of each family that the node has.
+    pub(crate) fn reserve(
+        &self,
+        wanted: &Wanted<'_>,
+        kernel: &mut impl Kernel,
+        deadline: Deadline,
+    ) -> Result<Held, PoolError> {
+        self.create_folders()?;
+        let _lock = self.lock(deadline)?;
+        self.refuse_second(wanted)?;
+        self.sweep(kernel)?;
+        let used = self.used_addresses()?;
+        let mut resting = Resting::read(&self.resting_folder(), kernel.since_boot())?;
+        let mut choice = Choice {
+            held: used.len(),
+            used,
+            wanted,
+        };
+        let mut addresses = Vec::new();
+        for family in choose::families(&wanted.node.pod_ranges) {
+            let address = choice.one(family, &mut resting, kernel)?;
+            choice.used.insert(address);
+            addresses.push(address);
+        }
+        let reservation = Reservation {
+            key: wanted.key.clone(),
+            addresses,
+            netns: wanted.netns.clone(),
+        };
+        Held::create(
+            &self.held_folder(),
+            wanted.link,
+            reservation,
+            self.resting_folder(),
+        )
+    }
+
+    /// Finds an attachment's reservation and waits until no ADD works on it.
+    pub(crate) fn claim(
+        &self,
+        key: &AttachmentKey,
+        link: &str,
+        deadline: Deadline,
+    ) -> Result<Claim, PoolError> {
+        let found = self.found(link);
+        Ok(match found.claim(&self.resting_folder(), deadline)? {
+            None => Claim::Nothing,
+            Some(held) if held.reservation().is_some_and(|it| it.key != *key) => Claim::Anothers,
+            Some(held) => Claim::Ours(held),
+        })
+    }
+
+    /// All reservations, as they stand.
+    pub(crate) fn reservations(&self) -> Result<Vec<Found>, PoolError> {
+        Found::all(&self.held_folder())
+    }
+
+    /// What is reserved under a link's name.
+    pub(crate) fn reservation_of(&self, link: &str) -> Option<Reservation> {
+        self.found(link).read()
+    }
+
+    /// Frees a reservation that nobody works on; `false` when somebody does.
+    pub(crate) fn free(&self, found: &Found, now: Duration) -> Result<bool, PoolError> {
+        match found.try_claim(&self.resting_folder())? {
+            Some(held) => held.release(now).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Names of the families in which an ADD would find no address.
+    pub(crate) fn exhausted_families(
+        &self,
+        node: &NodeState,
+        kernel: &impl Kernel,
+    ) -> Result<Vec<&'static str>, PoolError> {
+        let alive = |found: &Found| kernel.has_link(found.link());
+        let held = self.reservations()?.into_iter().filter(alive);
+        let used: BTreeSet<_> = held.flat_map(|found| found.addresses()).collect();
+        let full = |family: &choose::Family| {
+            choose::candidates(node, *family).all(|address| used.contains(&address))
+        };
+        let families = choose::families(&node.pod_ranges).into_iter();
+        Ok(families.filter(full).map(choose::Family::name).collect())
+    }
+
+    fn found(&self, link: &str) -> Found {
+        Found::new(&self.held_folder(), link)
+    }
+
+    fn held_folder(&self) -> PathBuf {
+        self.directory.join("held")
+    }
+
+    fn resting_folder(&self) -> PathBuf {
+        self.directory.join("resting")
+    }
+
+    fn create_folders(&self) -> Result<(), PoolError> {
+        for folder in [self.held_folder(), self.resting_folder()] {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(0o700);
+            builder
+                .create(&folder)
+                .map_err(|source| failed("create folder", &folder, source))?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self, deadline: Deadline) -> Result<File, PoolError> {
+        let path = self.directory.join("lock");
+        let file = File::create(&path).map_err(|source| failed("open", &path, source))?;
+        wait_for_lock(&file, &path, deadline)?;
+        Ok(file)
+    }
+
+    fn refuse_second(&self, wanted: &Wanted<'_>) -> Result<(), PoolError> {
+        let found = self.found(wanted.link);
+        if !found.exists() {
+            return Ok(());
+        }
+        match found.read().map(|reservation| reservation.key) {
+            Some(owner) if owner != *wanted.key => Err(PoolError::NameTaken {
+                wanted: wanted.key.clone(),
+                link: wanted.link.into(),
+                owner,
+            }),
+            Some(_) | None => Err(PoolError::AlreadyReserved(wanted.key.clone())),
+        }
+    }
+
+    /// Frees what killed calls and vanished pods left: no link, and no call at work on it.
+    fn sweep(&self, kernel: &impl Kernel) -> Result<(), PoolError> {
+        Held::remove_unfinished(&self.held_folder())?;
+        for found in self.reservations()? {
+            if !kernel.has_link(found.link()) {
+                self.free(&found, kernel.since_boot())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn used_addresses(&self) -> Result<BTreeSet<IpAddr>, PoolError> {
+        let reservations = self.reservations()?.into_iter();
+        Ok(reservations.flat_map(|found| found.addresses()).collect())
+    }
+}
+
+/// The search for free addresses, with what is known to be used.
+struct Choice<'a> {
+    wanted: &'a Wanted<'a>,
+    used: BTreeSet<IpAddr>,
+    held: usize,
+}
+
+impl Choice<'_> {
+    /// A free address; when there is none, the oldest resting ones lose the rest of their rest.
+    fn one(
+        &self,
+        family: choose::Family,
+        resting: &mut Resting,
+        kernel: &mut impl Kernel,
+    ) -> Result<IpAddr, PoolError> {
+        loop {
+            for address in choose::candidates(self.wanted.node, family) {
+                let taken = self.used.contains(&address) || resting.contains(address);
+                if !taken && !kernel.has_host_route(address).map_err(PoolError::Kernel)? {
+                    return Ok(address);
+                }
+            }
+            if !resting.wake_oldest()? {
+                return Err(self.exhausted(family));
+            }
+        }
+    }
+
+    fn exhausted(&self, family: choose::Family) -> PoolError {
+        let ranges = self.wanted.node.pod_ranges.iter();
+        let of_family: Vec<_> = ranges
+            .filter(|range| family.holds(range))
+            .map(ToString::to_string)
+            .collect();
+        PoolError::Exhausted {
+            family: family.name(),
+            ranges: of_family.join(", "),
+            held: self.held,
+        }
+    }
+}
+
+fn wait_for_lock(file: &File, path: &Path, deadline: Deadline) -> Result<(), PoolError> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(source)) => return Err(failed("lock", path, source)),
+            Err(TryLockError::WouldBlock) if deadline.remaining().is_none() => {
+                return Err(PoolError::Busy(path.into()));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
+        }
+    }
+}
+
+/// Names in a folder; a folder that does not exist has none.
+fn names_in(folder: &Path) -> Result<Vec<String>, PoolError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(failed("read folder", folder, source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| failed("read folder", folder, source))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// Removes a file that somebody else may have removed.
+fn remove(path: &Path) -> Result<(), PoolError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> PoolError {
+    let path = path.into();
+    PoolError::File {
+        action,
+        path,
+        source,
+    }
+}

@@ -1,0 +1,84 @@
+//! Settings of a link, written to `/proc/sys/net` of the calling thread's namespace.
+//!
+//! They are written while the link is still down. What the guard does in nftables for both families
+//! is helped here where the kernel has a setting: source checks (IPv4 only), no redirects, no source
+//! routing, nothing learned from router advertisements.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::LinkError;
+
+/// Settings of the node's end.
+pub(super) const NODE_V4: &[(&str, &str)] = &[
+    ("rp_filter", "1"),
+    ("send_redirects", "0"),
+    ("accept_redirects", "0"),
+    ("accept_source_route", "0"),
+    ("proxy_arp", "0"),
+    ("forwarding", "1"),
+    ("arp_ignore", "1"),
+];
+
+/// Settings of the node's end.
+pub(super) const NODE_V6: &[(&str, &str)] = &[
+    // Some runtimes and distributions disable IPv6 on new links.
+    ("disable_ipv6", "0"),
+    ("accept_ra", "0"),
+    ("autoconf", "0"),
+    ("accept_dad", "0"),
+    ("accept_redirects", "0"),
+    ("forwarding", "1"),
+    ("keep_addr_on_down", "1"),
+    ("accept_source_route", "-1"),
+    ("proxy_ndp", "0"),
+];
+
+/// Settings of the pod's end.
+pub(super) const POD_V4: &[(&str, &str)] = &[("accept_redirects", "0")];
+
+/// Settings of the pod's end.
+pub(super) const POD_V6: &[(&str, &str)] = &[
+    ("disable_ipv6", "0"),
+    ("accept_ra", "0"),
+    ("autoconf", "0"),
+    ("accept_dad", "0"),
+    ("accept_redirects", "0"),
+];
+
+/// Which IP versions of a link are set.
+#[derive(Clone, Copy)]
+pub(super) enum Version {
+    V4,
+    V6,
+}
+
+/// Writes settings of one link.
+pub(super) fn write(
+    version: Version,
+    link: &str,
+    settings: &[(&str, &'static str)],
+) -> Result<(), LinkError> {
+    let folder = folder(version).join(link);
+    for (name, value) in settings {
+        let path = folder.join(name);
+        fs::write(&path, value).map_err(|source| LinkError::Sysctl {
+            path,
+            value,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether the kernel has IPv6 at all.
+pub(super) fn has_ipv6() -> bool {
+    folder(Version::V6).is_dir()
+}
+
+fn folder(version: Version) -> PathBuf {
+    Path::new("/proc/sys/net").join(match version {
+        Version::V4 => "ipv4/conf",
+        Version::V6 => "ipv6/conf",
+    })
+}

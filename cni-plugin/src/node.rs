@@ -1,0 +1,81 @@
+//! What the daemon says about this node, read for this boot.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cni_protocol::config::NetworkConfig;
+use cni_protocol::contract::NODE_STATE_FILE;
+use cni_protocol::node_state::{NodeState, NodeStateError, is_boot_id};
+
+/// Why no pod can be attached on this node.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    /// The daemon has not finished starting in this boot.
+    #[error("read {}: sotto-node has not installed its guard yet, is it running?", .0.display())]
+    NotReady(PathBuf),
+    /// A file of an earlier boot; the kernel's half of the guard is gone.
+    #[error("read {}: it is of another boot, sotto-node has not started in this one", .0.display())]
+    OtherBoot(PathBuf),
+    /// A file that the daemon did not write, or another version of it.
+    #[error("read {}", .path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: NodeStateError,
+    },
+    /// The kernel said no.
+    #[error("read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file that tells boots apart holds something else.
+    #[error("read boot id from {}: {text:?} is none", .path.display())]
+    BootId {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        text: String,
+    },
+}
+
+/// Reads `node.json` and makes sure that it is of this boot.
+pub(crate) fn load(config: &NetworkConfig) -> Result<NodeState, NodeError> {
+    let path = config.runtime_directory.join(NODE_STATE_FILE);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(NodeError::NotReady(path));
+        }
+        Err(source) => return Err(NodeError::Read { path, source }),
+    };
+    let state = match NodeState::from_json(&text) {
+        Ok(state) => state,
+        Err(source) => return Err(NodeError::Invalid { path, source }),
+    };
+    if state.boot_id != boot_id(&config.boot_id_file)? {
+        return Err(NodeError::OtherBoot(path));
+    }
+    Ok(state)
+}
+
+/// Reads which boot this is.
+pub(crate) fn boot_id(path: &Path) -> Result<String, NodeError> {
+    let text = std::fs::read_to_string(path).map_err(|source| NodeError::Read {
+        path: path.into(),
+        source,
+    })?;
+    let id = text.trim();
+    if is_boot_id(id) {
+        return Ok(id.to_owned());
+    }
+    Err(NodeError::BootId {
+        path: path.into(),
+        text: id.chars().take(64).collect(),
+    })
+}

@@ -1,0 +1,31 @@
+//! STATUS: would an ADD succeed? Answered from files and the kernel, without the daemon.
+
+use cni_protocol::config::NetworkConfig;
+
+use crate::deadline::Deadline;
+use crate::failure::Failure;
+use crate::guard::{self, GuardError};
+use crate::ipam::Pool;
+use crate::netlink::Rtnl;
+use crate::node;
+
+/// Tells whether pods can be attached.
+pub(crate) fn run(config: &NetworkConfig, deadline: Deadline) -> Result<(), Failure> {
+    let unavailable = |failure| Failure::Unavailable(Box::new(failure));
+    let node = node::load(config).map_err(|error| unavailable(error.into()))?;
+    guard::require(deadline).map_err(|error| match error {
+        GuardError::NoTable | GuardError::NoTun => {
+            Failure::UnavailableAndDegraded(Box::new(error.into()))
+        }
+        GuardError::Ask(_) => unavailable(error.into()),
+    })?;
+    let rtnl = Rtnl::open(deadline).map_err(|error| unavailable(error.into()))?;
+    let pool = Pool::new(&config.runtime_directory, &node.boot_id);
+    let exhausted = pool
+        .exhausted_families(&node, &rtnl)
+        .map_err(|error| unavailable(error.into()))?;
+    if exhausted.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::NoAddressLeft(exhausted))
+}
