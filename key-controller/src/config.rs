@@ -1,0 +1,307 @@
+//! The controller's settings: one TOML file, read once, refused as a whole when anything in it is
+//! unknown, malformed or contradicts something else, before anything is touched.
+
+mod networks;
+
+use std::fs::File;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnetwork::IpNetwork;
+use node_identity::{PodCidr, PodRanges, TrustDomain};
+use serde::Deserialize;
+use tracing::info;
+
+use crate::allocate::{Family, allocate, family};
+use networks::{disjoint, parse_cidr, parse_network, within_family};
+
+/// A larger file is no configuration (a guess, generous).
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// One address is the daemon's own, so /31 and /32 have no pod; /30 is the first with two.
+const LONGEST_IPV4_NODE_PREFIX: u8 = 30;
+const LONGEST_IPV6_NODE_PREFIX: u8 = 126;
+
+/// Everything the controller can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// Folder with the root key and the ledger. Only the controller may read it.
+    pub(crate) state_directory: PathBuf,
+    /// Folder that controller and nodes share.
+    pub(crate) store_directory: PathBuf,
+    /// Name of the cluster in every identity; the root was made for it.
+    pub(crate) trust_domain: TrustDomain,
+    /// Where nodes' pod ranges are cut from.
+    pub(crate) cluster_pod_ranges: Vec<PodCidr>,
+    /// Size of a node's IPv4 and IPv6 range. Default 24 and 64.
+    pub(crate) node_prefix_lengths: NodePrefixLengths,
+    /// Where the nodes' own addresses lie.
+    pub(crate) underlay_ranges: Vec<IpNetwork>,
+    /// Where Services live, if there are any. Default none.
+    pub(crate) service_ranges: Vec<IpNetwork>,
+    /// How logs are written. Default text.
+    pub(crate) log_format: LogFormat,
+}
+
+/// Prefix lengths of the ranges that one node gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct NodePrefixLengths {
+    /// Bits; 24 leaves 254 pods a node.
+    pub(crate) ipv4: u8,
+    /// Bits.
+    pub(crate) ipv6: u8,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// Why the settings are refused. Every text names the key, the value and the cure.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("read {}: does the file exist, and may this user read it?", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no configuration at all.
+    #[error("read {}: larger than {MAX_FILE_BYTES} bytes, is it the right file?", path.display())]
+    TooLarge { path: PathBuf },
+    /// Not TOML, an unknown or missing key, or a value of another type.
+    #[error("read {}: correct what is marked", path.display())]
+    Syntax {
+        path: PathBuf,
+        #[source]
+        source: toml::de::Error,
+    },
+    /// A value that cannot be.
+    #[error("{key} = {value:?}: {cure}")]
+    Value {
+        key: &'static str,
+        value: String,
+        cure: String,
+    },
+    /// Two values that cannot be together.
+    #[error("{key} = {value:?} overlaps {other_key} = {other:?}: give one of them another range")]
+    Overlap {
+        key: &'static str,
+        value: String,
+        other_key: &'static str,
+        other: String,
+    },
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSettings {
+    state_directory: PathBuf,
+    store_directory: PathBuf,
+    trust_domain: String,
+    cluster_pod_ranges: Vec<String>,
+    #[serde(default)]
+    node_prefix_lengths: NodePrefixLengths,
+    underlay_ranges: Vec<String>,
+    #[serde(default)]
+    service_ranges: Vec<String>,
+    #[serde(default)]
+    log_format: LogFormat,
+}
+
+impl Default for NodePrefixLengths {
+    fn default() -> Self {
+        Self { ipv4: 24, ipv6: 64 }
+    }
+}
+
+impl NodePrefixLengths {
+    /// The length for a family.
+    pub(crate) fn of(self, family: Family) -> u8 {
+        match family {
+            Family::Ipv4 => self.ipv4,
+            Family::Ipv6 => self.ipv6,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the settings from a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |source| ConfigError::Read {
+            path: path.to_path_buf(),
+            source,
+        };
+        let mut text = String::new();
+        let file = File::open(path).map_err(failed)?;
+        file.take(MAX_FILE_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(ConfigError::TooLarge {
+                path: path.to_path_buf(),
+            });
+        }
+        Self::parse(&text, path)
+    }
+
+    /// Reads the settings from text; `path` is for the error.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file: FileSettings = toml::from_str(text).map_err(|source| ConfigError::Syntax {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let settings = Self {
+            state_directory: absolute("state_directory", file.state_directory)?,
+            store_directory: absolute("store_directory", file.store_directory)?,
+            trust_domain: file.trust_domain.parse().map_err(
+                |error: node_identity::NameError| ConfigError::Value {
+                    key: "trust_domain",
+                    value: file.trust_domain,
+                    cure: error.to_string(),
+                },
+            )?,
+            cluster_pod_ranges: parse_all(
+                "cluster_pod_ranges",
+                &file.cluster_pod_ranges,
+                parse_cidr,
+            )?,
+            node_prefix_lengths: file.node_prefix_lengths,
+            underlay_ranges: parse_all("underlay_ranges", &file.underlay_ranges, parse_network)?,
+            service_ranges: parse_all("service_ranges", &file.service_ranges, parse_network)?,
+            log_format: file.log_format,
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Says at start what the controller works with.
+    pub(crate) fn log(&self) {
+        info!(
+            state_directory = %self.state_directory.display(),
+            store_directory = %self.store_directory.display(),
+            trust_domain = %self.trust_domain,
+            cluster_pod_ranges = ?self.cluster_pod_ranges,
+            node_prefix_lengths = ?self.node_prefix_lengths,
+            underlay_ranges = ?self.underlay_ranges,
+            service_ranges = ?self.service_ranges,
+            "Settings read"
+        );
+    }
+
+    /// Whether an address may be a node's: on the underlay, and neither a pod's nor a Service's.
+    pub(crate) fn may_be_underlay(&self, address: IpAddr) -> bool {
+        self.underlay_ranges
+            .iter()
+            .any(|range| range.contains(address))
+            && !self
+                .cluster_pod_ranges
+                .iter()
+                .any(|range| range.contains(address))
+            && !self
+                .service_ranges
+                .iter()
+                .any(|range| range.contains(address))
+    }
+
+    /// Whether ranges that a node has lie inside the cluster's.
+    pub(crate) fn covers(&self, ranges: &PodRanges) -> bool {
+        PodRanges::try_new(self.cluster_pod_ranges.clone())
+            .is_ok_and(|cluster| cluster.covers(ranges))
+    }
+
+    /// Finds free ranges for one node. `None`: there are none left.
+    pub(crate) fn allocate(&self, taken: &[PodCidr]) -> Option<PodRanges> {
+        let found = allocate(&self.cluster_pod_ranges, self.node_prefix_lengths, taken)?;
+        PodRanges::try_new(found).ok()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.state_directory == self.store_directory {
+            return Err(ConfigError::Value {
+                key: "store_directory",
+                value: self.store_directory.display().to_string(),
+                cure: "it is the state_directory too, which nodes must not read: \
+                       give them two folders"
+                    .to_owned(),
+            });
+        }
+        not_empty("cluster_pod_ranges", self.cluster_pod_ranges.len())?;
+        not_empty("underlay_ranges", self.underlay_ranges.len())?;
+        let pods: Vec<IpNetwork> = self
+            .cluster_pod_ranges
+            .iter()
+            .map(PodCidr::to_network)
+            .collect();
+        disjoint(&[
+            ("cluster_pod_ranges", &pods),
+            ("underlay_ranges", &self.underlay_ranges),
+            ("service_ranges", &self.service_ranges),
+        ])?;
+        self.check_prefix_lengths()
+    }
+
+    fn check_prefix_lengths(&self) -> Result<(), ConfigError> {
+        let NodePrefixLengths { ipv4, ipv6 } = self.node_prefix_lengths;
+        within_family("node_prefix_lengths.ipv4", ipv4, LONGEST_IPV4_NODE_PREFIX)?;
+        within_family("node_prefix_lengths.ipv6", ipv6, LONGEST_IPV6_NODE_PREFIX)?;
+        for range in &self.cluster_pod_ranges {
+            let length = self.node_prefix_lengths.of(family(range));
+            if length < range.prefix_len() {
+                return Err(ConfigError::Value {
+                    key: "cluster_pod_ranges",
+                    value: range.to_string(),
+                    cure: format!(
+                        "smaller than one node's share, /{length}: \
+                         widen it or raise node_prefix_lengths"
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_all<T>(
+    key: &'static str,
+    texts: &[String],
+    parse: impl Fn(&'static str, &str) -> Result<T, ConfigError>,
+) -> Result<Vec<T>, ConfigError> {
+    texts.iter().map(|text| parse(key, text)).collect()
+}
+
+fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    let value = path.display().to_string();
+    Err(ConfigError::Value {
+        key,
+        value,
+        cure: "give an absolute path".to_owned(),
+    })
+}
+
+fn not_empty(key: &'static str, count: usize) -> Result<(), ConfigError> {
+    if count > 0 {
+        return Ok(());
+    }
+    Err(ConfigError::Value {
+        key,
+        value: "[]".to_owned(),
+        cure: "name at least one range".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+use super::*;
+
+const GOOD: &str = r#"
+state_directory = "/var/lib/sotto-controller"
+store_directory = "/var/lib/sotto-store"
+trust_domain = "sotto.test"
+cluster_pod_ranges = ["10.244.0.0/16", "fd00:10:244::/56"]
+node_prefix_lengths = { ipv4 = 24, ipv6 = 64 }
+underlay_ranges = ["198.51.100.0/24", "2001:db8::/64"]
+service_ranges = ["10.96.0.0/12"]
+"#;
+
+fn parse(text: &str) -> Result<Settings, ConfigError> {
+    Settings::parse(text, Path::new("controller.toml"))
+}
+
+fn refusal(from: &str, to: &str) -> String {
+    assert!(
+        GOOD.contains(from),
+        "the test replaces something that is there"
+    );
+    let error = parse(&GOOD.replace(from, to)).unwrap_err();
+    let source = std::error::Error::source(&error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    format!("{error}: {source}")
+}
+
+#[test]
+fn good_settings_are_read() {
+    let settings = parse(GOOD).unwrap();
+
+    assert_eq!(settings.cluster_pod_ranges.len(), 2);
+    assert!(settings.may_be_underlay("198.51.100.1".parse().unwrap()));
+    assert!(!settings.may_be_underlay("203.0.113.1".parse().unwrap()));
+}
+
+#[test]
+fn bi05_an_unknown_key_is_refused_by_name() {
+    let text = refusal("trust_domain", "colour = \"red\"\ntrust_domain");
+
+    assert!(text.contains("colour"), "{text}");
+}
+
+#[test]
+fn bi05_a_value_of_another_type_is_refused_with_its_key() {
+    for (from, to) in [
+        ("ipv4 = 24", "ipv4 = \"24\""),
+        ("ipv4 = 24", "ipv4 = 99999999999999999999999"),
+        ("ipv4 = 24", "ipv4 = -1"),
+        ("ipv4 = 24", "ipv4 = 24, ipv4 = 24"),
+    ] {
+        let text = refusal(from, to);
+        assert!(
+            text.contains("ipv4") || text.contains("node_prefix_lengths"),
+            "{to}: {text}"
+        );
+    }
+}
+
+#[test]
+fn bi05_a_missing_key_and_a_second_one_are_refused_by_name() {
+    let missing = refusal("trust_domain = \"sotto.test\"\n", "");
+    let twice = refusal(
+        "trust_domain",
+        "trust_domain = \"other.test\"\ntrust_domain",
+    );
+
+    assert!(missing.contains("trust_domain"), "{missing}");
+    assert!(twice.contains("trust_domain"), "{twice}");
+}
+
+#[test]
+fn bi01_overlapping_ranges_are_refused_with_both_keys() {
+    for (from, to, other) in [
+        ("10.96.0.0/12", "10.244.1.0/24", "cluster_pod_ranges"),
+        ("198.51.100.0/24", "10.0.0.0/8", "cluster_pod_ranges"),
+        ("10.96.0.0/12", "198.51.100.128/25", "underlay_ranges"),
+        ("2001:db8::/64", "fd00::/16", "cluster_pod_ranges"),
+        ("fd00:10:244::/56", "10.244.128.0/17", "cluster_pod_ranges"),
+    ] {
+        let text = refusal(from, to);
+        assert!(
+            text.contains("overlaps") && text.contains(other),
+            "{to}: {text}"
+        );
+        assert!(text.contains(to), "{to}: {text}");
+    }
+}
+
+#[test]
+fn bi02_malformed_ranges_are_refused_with_key_and_value() {
+    for (key, from, to) in [
+        ("cluster_pod_ranges", "10.244.0.0/16", "10.244.0.1/16"),
+        ("cluster_pod_ranges", "10.244.0.0/16", "10.244.0.0/32"),
+        ("cluster_pod_ranges", "10.244.0.0/16", "10.244.0.0/31"),
+        ("cluster_pod_ranges", "10.244.0.0/16", "0.0.0.0/0"),
+        ("cluster_pod_ranges", "10.244.0.0/16", "10.244.0.0"),
+        ("cluster_pod_ranges", "10.244.0.0/16", "pods"),
+        (
+            "cluster_pod_ranges",
+            "fd00:10:244::/56",
+            "fd00:10:244::/128",
+        ),
+        ("underlay_ranges", "198.51.100.0/24", "198.51.100.7/24"),
+        ("underlay_ranges", "198.51.100.0/24", "0.0.0.0/0"),
+        (
+            "underlay_ranges",
+            "198.51.100.0/24",
+            "198.51.100.0/255.255.255.0",
+        ),
+        ("service_ranges", "10.96.0.0/12", "10.96.0.0/012"),
+        ("service_ranges", "10.96.0.0/12", "10.96.0.0/33"),
+    ] {
+        let text = refusal(from, to);
+        assert!(text.contains(key) && text.contains(to), "{to}: {text}");
+    }
+}
+
+#[test]
+fn bi02_node_prefix_lengths_without_room_for_a_pod_are_refused() {
+    for (from, to) in [
+        ("ipv4 = 24", "ipv4 = 31"),
+        ("ipv4 = 24", "ipv4 = 0"),
+        ("ipv4 = 24", "ipv4 = 8"),
+        ("ipv6 = 64", "ipv6 = 127"),
+        ("ipv6 = 64", "ipv6 = 48"),
+    ] {
+        let text = refusal(from, to);
+        assert!(
+            text.contains("node_prefix_lengths") || text.contains("share"),
+            "{to}: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_state_folder_that_nodes_could_read_is_refused() {
+    let text = refusal("/var/lib/sotto-store", "/var/lib/sotto-controller");
+
+    assert!(text.contains("store_directory"), "{text}");
+}
+
+#[test]
+fn relative_folders_and_empty_lists_are_refused() {
+    assert!(refusal("/var/lib/sotto-store", "store").contains("absolute"));
+    assert!(refusal("\"198.51.100.0/24\", \"2001:db8::/64\"", "").contains("underlay_ranges"));
+}
