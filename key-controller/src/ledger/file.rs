@@ -1,0 +1,243 @@
+//! The ledger on disk: replaced as a whole, by compare and swap, with a checksum, so that a file
+//! that is torn, edited or half restored is told from one that the controller wrote.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::Ledger;
+
+/// First words of the file, before the checksum.
+const HEADER: &str = "sotto ledger 1 sha256:";
+
+/// Some 600 bytes a node and 10 000 nodes, ten times over.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+const FILE: &str = "ledger";
+const LOCK: &str = "ledger.lock";
+
+/// Where the ledger is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct LedgerFile {
+    path: PathBuf,
+    lock: PathBuf,
+    folder: PathBuf,
+}
+
+/// Changes whenever the file is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+/// Why the ledger cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LedgerError {
+    #[error(
+        "open ledger {}: it is missing, put back a backup taken after the last enrolment; without \
+         one, `sotto-controller root create` in an empty folder starts over, with another root",
+        path.display()
+    )]
+    Missing { path: PathBuf },
+    #[error(
+        "open ledger {}: {what}; put back a backup taken after the last enrolment, for an older \
+         one would hand out ranges twice; without one, `sotto-controller root create` in an empty \
+         folder starts over, with another root",
+        path.display()
+    )]
+    Damaged { path: PathBuf, what: String },
+    #[error("create ledger {}: there is one already", path.display())]
+    Exists { path: PathBuf },
+    #[error("read ledger {}: may this user read it?", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("write ledger {}: is the disk full or read-only?", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("write ledger: version {expected} was read, version {found} is on disk")]
+    Conflict { expected: u64, found: u64 },
+}
+
+impl LedgerFile {
+    /// Names the ledger of a state folder.
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        Self {
+            path: folder.join(FILE),
+            lock: folder.join(LOCK),
+            folder: folder.to_path_buf(),
+        }
+    }
+
+    /// Reads the ledger.
+    pub(crate) fn read(&self) -> Result<Ledger, LedgerError> {
+        let failed = |source| LedgerError::Read {
+            path: self.path.clone(),
+            source,
+        };
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LedgerError::Missing {
+                    path: self.path.clone(),
+                });
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let mut bytes = Zeroizing::new(Vec::new());
+        file.take(MAX_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        decode(&bytes).map_err(|what| LedgerError::Damaged {
+            path: self.path.clone(),
+            what,
+        })
+    }
+
+    /// Writes the first version.
+    pub(crate) fn create(&self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let _held = self.hold()?;
+        if fs::symlink_metadata(&self.path).is_ok() {
+            return Err(LedgerError::Exists {
+                path: self.path.clone(),
+            });
+        }
+        self.write(ledger)
+    }
+
+    /// Replaces the ledger by its next version, unless somebody else was faster: then nothing is
+    /// written, and the caller reads and decides again.
+    pub(crate) fn replace(&self, mut next: Ledger) -> Result<Ledger, LedgerError> {
+        let _held = self.hold()?;
+        let found = self.read()?.version;
+        if found != next.version {
+            return Err(LedgerError::Conflict {
+                expected: next.version,
+                found,
+            });
+        }
+        next.version = next.version.saturating_add(1);
+        self.write(&next)?;
+        Ok(next)
+    }
+
+    /// Reads, changes and replaces the ledger, again from the start when somebody else was faster.
+    pub(crate) fn update<T, E: From<LedgerError>>(
+        &self,
+        mut change: impl FnMut(&mut Ledger) -> Result<T, E>,
+    ) -> Result<T, E> {
+        loop {
+            let mut ledger = self.read()?;
+            let outcome = change(&mut ledger)?;
+            match self.replace(ledger) {
+                Ok(_) => return Ok(outcome),
+                Err(LedgerError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Tells one version of the file from another without reading it.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        let found = fs::metadata(&self.path).ok()?;
+        Some(Stamp {
+            inode: found.ino(),
+            seconds: found.mtime(),
+            nanoseconds: found.mtime_nsec(),
+        })
+    }
+
+    /// Keeps other writers out for the moment between reading the version and the rename.
+    fn hold(&self) -> Result<Flock<File>, LedgerError> {
+        let failed = |source| LedgerError::Write {
+            path: self.lock.clone(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.lock)
+            .map_err(failed)?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+    }
+
+    fn write(&self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let failed = |source| LedgerError::Write {
+            path: self.path.clone(),
+            source,
+        };
+        let bytes = encode(ledger);
+        // Mode 0600, as tempfile makes all its files.
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(failed)?;
+        file.write_all(&bytes).map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist(&self.path)
+            .map_err(|error| failed(error.error))?;
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)
+    }
+}
+
+fn encode(ledger: &Ledger) -> Zeroizing<Vec<u8>> {
+    #[expect(
+        clippy::expect_used,
+        reason = "map keys are strings and nothing else can fail"
+    )]
+    let body = Zeroizing::new(serde_json::to_vec_pretty(ledger).expect("a ledger serializes"));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(body.len() + 128));
+    bytes.extend_from_slice(HEADER.as_bytes());
+    bytes.extend_from_slice(hex(&Sha256::digest(&*body)).as_bytes());
+    bytes.push(b'\n');
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Result<Ledger, String> {
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or("it is cut short")?;
+    let (head, body) = bytes.split_at_checked(end).ok_or("it is cut short")?;
+    let body = body.strip_prefix(b"\n").ok_or("it is cut short")?;
+    let checksum = head
+        .strip_prefix(HEADER.as_bytes())
+        .ok_or("it is no ledger, or one of another version")?;
+    if hex(&Sha256::digest(body)).as_bytes() != checksum {
+        return Err("its content and its checksum differ".to_owned());
+    }
+    let ledger: Ledger = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    match ledger.contradiction() {
+        Some(what) => Err(what),
+        None => Ok(ledger),
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads exactly `N` bytes of lower-case hexadecimal.
+pub(super) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = Vec::with_capacity(N);
+    for pair in text.as_bytes().chunks(2) {
+        bytes.push(u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?);
+    }
+    let bytes: [u8; N] = bytes.try_into().ok()?;
+    (hex(&bytes) == text).then_some(bytes)
+}

@@ -1,0 +1,93 @@
+//! What is revoked, until when, and when the list is signed anew. Pure.
+
+use std::time::Duration;
+
+use node_identity::{NodeUid, RevocationEntry, RevocationList, RevokedSubject, UnixTime};
+
+use crate::ledger::{Ledger, ListRecord};
+
+/// A fresh list each hour shows daemons that none is withheld from them.
+const SIGN_EVERY: Duration = Duration::from_secs(3600);
+
+/// A controller may be away for a day, and an hour's list more, before daemons raise an alarm.
+const NEXT_UPDATE: Duration = Duration::from_secs(26 * 3600);
+
+/// A list from further ahead than certificates tolerate was signed by a clock gone wrong.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+
+/// Kept past the last certificate's end, for clocks that differ (a guess, generous).
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+
+/// How long a token can be seen in the list of tokens after its expiry.
+const FORGET_TOKENS_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Revokes a node for good and takes its unused tokens away. Returns when its last certificate
+/// ends, if it has any.
+pub(crate) fn revoke(ledger: &mut Ledger, uid: &NodeUid, now: UnixTime) -> Option<UnixTime> {
+    ledger
+        .tokens
+        .retain(|_, token| token.uid != *uid || token.secret.is_none());
+    let node = ledger.nodes.get_mut(uid)?;
+    let until = node.last_not_after.max(now);
+    node.revoked_until = Some(until);
+    node.awaiting = None;
+    node.approved = None;
+    ledger.revocations.outdated = true;
+    Some(until)
+}
+
+/// Starts a new list when one is due; true if the ledger changed.
+///
+/// What is forgotten is forgotten here and nowhere else, so that the list of a given number can
+/// be written again, byte for byte, as long as the ledger says that it is the newest.
+pub(crate) fn renew_list(ledger: &mut Ledger, now: UnixTime) -> bool {
+    let ListRecord {
+        number,
+        issued,
+        outdated,
+    } = ledger.revocations;
+    let due = now >= issued.plus(SIGN_EVERY) || issued > now.plus(CLOCK_TOLERANCE);
+    if !(outdated || due) {
+        return false;
+    }
+    forget(ledger, now);
+    ledger.revocations = ListRecord {
+        number: RevocationList::next_number(now, Some(number)),
+        issued: now,
+        outdated: false,
+    };
+    true
+}
+
+/// The list as the ledger says it was last signed.
+pub(crate) fn list(ledger: &Ledger) -> RevocationList {
+    let nodes = ledger.nodes.iter().filter_map(|(uid, node)| {
+        let until = node.revoked_until?;
+        let key = RevokedSubject::IdentityKey(node.key.hash());
+        Some([(RevokedSubject::Node(*uid), until), (key, until)])
+    });
+    let retired = ledger
+        .retired
+        .iter()
+        .map(|one| (RevokedSubject::IdentityKey(one.key), one.until));
+    let entries = nodes.flatten().chain(retired);
+    RevocationList {
+        number: ledger.revocations.number,
+        issued: ledger.revocations.issued,
+        next_update: ledger.revocations.issued.plus(NEXT_UPDATE),
+        entries: entries
+            .map(|(subject, until)| RevocationEntry { subject, until })
+            .collect(),
+    }
+}
+
+fn forget(ledger: &mut Ledger, now: UnixTime) {
+    let keep = |until: UnixTime| until.plus(FORGET_AFTER) >= now;
+    ledger
+        .nodes
+        .retain(|_, node| node.revoked_until.is_none_or(keep));
+    ledger.retired.retain(|retired| keep(retired.until));
+    ledger
+        .tokens
+        .retain(|_, token| token.expires.plus(FORGET_TOKENS_AFTER) >= now);
+}
