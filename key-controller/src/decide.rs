@@ -1,0 +1,379 @@
+//! Grants, delays or refuses one request for a certificate. Pure: the same request, ledger,
+//! settings, time and randomness give the same decision, and nothing here changes anything.
+//!
+//! The checks are numbered as the security document numbers them. V1: the request is well formed.
+//! V2 to V5: who asks is known, here by a join token, by the key in the ledger, by that key's word
+//! for a new one, or by an operator's. V6: name and UID are the ones that this says. V7: a live
+//! node's key stays. V8: one key, one node. V9: addresses and pod ranges are free. V10: limits.
+
+mod grant;
+
+use std::net::IpAddr;
+
+use cluster_store::{EnrolmentRequest, PendingReason, TokenProof};
+use node_identity::{
+    CertificateRequest, IdentityPublic, IkHash, JoinTokenId, MAX_ADDRESSES, NodeName, NodeUid,
+    PodRanges, SpiffeId, Succession, UnixTime,
+};
+use rand_core::CryptoRng;
+
+use crate::config::Settings;
+use crate::ledger::{Ledger, NodeRecord};
+
+pub(crate) use grant::Grant;
+
+/// How long the same question gets the same certificate instead of a new one: longer than any
+/// retry of a node, shorter than any renewal (a guess).
+const REPEAT_WINDOW_SECONDS: u64 = 600;
+
+/// Certificates for one node in [`RATE_WINDOW_SECONDS`].
+const RATE_LIMIT: usize = 6;
+const RATE_WINDOW_SECONDS: u64 = 3600;
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// A certificate is to be signed, once the ledger holds the grant.
+    Issue(Box<Grant>),
+    /// The node has what it asks for: its newest certificate.
+    Again(NodeUid),
+    /// Not yet possible.
+    Pending(PendingReason),
+    /// A live node wants another key: an operator must say so.
+    AwaitApproval {
+        /// The node.
+        uid: NodeUid,
+        /// The key it wants.
+        key: IkHash,
+    },
+    /// Never for this request.
+    Refused(Refusal),
+}
+
+/// Why a request is refused. The log and the counters tell; the requester is not told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("V1: the request is malformed: {0}")]
+    Malformed(String),
+    #[error("V2: no token, and the ledger does not know the key")]
+    NoAuthority,
+    #[error("V2: the token was not made here, or is long gone")]
+    UnknownToken,
+    #[error("V2: the token's MAC is wrong")]
+    WrongMac,
+    #[error("V3: the token was used before, with another key")]
+    TokenUsed,
+    #[error("V4: the token has expired")]
+    TokenExpired,
+    #[error("V5: the node is revoked")]
+    Revoked,
+    #[error("V6: the trust domain is another")]
+    ForeignTrustDomain,
+    #[error("V6: the UID is not the token's")]
+    WrongUid,
+    #[error("V6: the name is not this node's")]
+    WrongName,
+    #[error("V6: a node that is not revoked has the name")]
+    NameTaken,
+    #[error("V7: the succession is not signed by the node's present key")]
+    BadSuccession,
+    #[error("V8: the key is the root's own")]
+    KeyOfRoot,
+    #[error("V8: the key belongs to another node")]
+    KeyOfAnotherNode,
+    #[error("V8: the key was replaced by order of an operator")]
+    RetiredKey,
+    #[error("V9: {0} addresses, 1 to 8 are expected")]
+    AddressCount(usize),
+    #[error("V9: address {0} is not on the underlay, or not allowed by the token")]
+    AddressNotAllowed(IpAddr),
+    #[error("V9: address {address} is {owner}'s, a live node")]
+    AddressTaken { address: IpAddr, owner: NodeName },
+    #[error("V9: the node's pod ranges lie outside the cluster's")]
+    RangesOutsideCluster,
+}
+
+impl Refusal {
+    /// A short constant name for counters.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::NoAuthority => "no_authority",
+            Self::UnknownToken => "unknown_token",
+            Self::WrongMac => "wrong_mac",
+            Self::TokenUsed => "token_used",
+            Self::TokenExpired => "token_expired",
+            Self::Revoked => "revoked",
+            Self::ForeignTrustDomain => "foreign_trust_domain",
+            Self::WrongUid => "wrong_uid",
+            Self::WrongName => "wrong_name",
+            Self::NameTaken => "name_taken",
+            Self::BadSuccession => "bad_succession",
+            Self::KeyOfRoot => "key_of_root",
+            Self::KeyOfAnotherNode => "key_of_another_node",
+            Self::RetiredKey => "retired_key",
+            Self::AddressCount(_) => "address_count",
+            Self::AddressNotAllowed(_) => "address_not_allowed",
+            Self::AddressTaken { .. } => "address_taken",
+            Self::RangesOutsideCluster => "ranges_outside_cluster",
+        }
+    }
+}
+
+/// A request that parsed, with what it is judged by.
+struct Question<'a> {
+    identity: &'a SpiffeId,
+    key: &'a IdentityPublic,
+    addresses: &'a [IpAddr],
+    request: &'a EnrolmentRequest,
+    ledger: &'a Ledger,
+    settings: &'a Settings,
+    now: UnixTime,
+}
+
+/// By what right a certificate is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Authority {
+    /// The key that the ledger knows.
+    Renewal,
+    /// A join token.
+    Token(JoinTokenId),
+    /// The present key's signature over the new one.
+    Succession,
+    /// An operator approved exactly this key.
+    Approval,
+}
+
+/// Decides. `random` only makes the serial.
+pub(crate) fn decide(
+    request: &EnrolmentRequest,
+    ledger: &Ledger,
+    settings: &Settings,
+    now: UnixTime,
+    random: &mut impl CryptoRng,
+) -> Decision {
+    let parsed = match CertificateRequest::from_der(&request.pkcs10) {
+        Ok(parsed) => parsed,
+        Err(error) => return Decision::Refused(Refusal::Malformed(error.to_string())),
+    };
+    let question = Question {
+        identity: parsed.identity(),
+        key: parsed.key(),
+        addresses: parsed.addresses(),
+        request,
+        ledger,
+        settings,
+        now,
+    };
+    question.decide(random).unwrap_or_else(Decision::Refused)
+}
+
+impl Question<'_> {
+    fn decide(&self, random: &mut impl CryptoRng) -> Result<Decision, Refusal> {
+        self.check_key()?;
+        let authority = self.authority()?;
+        self.check_name()?;
+        if self.needs_approval(authority) {
+            let (uid, key) = (self.identity.uid, self.key.hash());
+            return Ok(Decision::AwaitApproval { uid, key });
+        }
+        let allowed = self.allowed_addresses(authority);
+        // Whoever names no address wants those that the token names.
+        let addresses = if self.addresses.is_empty() {
+            allowed
+        } else {
+            self.addresses
+        };
+        self.check_addresses(addresses, allowed)?;
+        if self.has_it_already(addresses) {
+            return Ok(Decision::Again(self.identity.uid));
+        }
+        let Some(pod_ranges) = self.pod_ranges()? else {
+            return Ok(Decision::Pending(PendingReason::NoFreePodRange));
+        };
+        let recent = self.recent();
+        if recent.len() >= RATE_LIMIT {
+            return Ok(Decision::Pending(PendingReason::RateLimited));
+        }
+        let terms = grant::Terms {
+            pod_ranges,
+            recent,
+            addresses: addresses.to_vec(),
+            allowed: allowed.to_vec(),
+        };
+        Ok(Decision::Issue(Box::new(
+            self.grant(authority, terms, random),
+        )))
+    }
+
+    fn record(&self) -> Option<&NodeRecord> {
+        self.ledger.nodes.get(&self.identity.uid)
+    }
+
+    /// V8. A key that anybody else has, or had, is nobody's to ask with.
+    fn check_key(&self) -> Result<(), Refusal> {
+        let hash = self.key.hash();
+        if hash.as_bytes() == self.ledger.pin.as_bytes() {
+            return Err(Refusal::KeyOfRoot);
+        }
+        let others = |(uid, node): (&NodeUid, &NodeRecord)| {
+            *uid != self.identity.uid && node.key == *self.key
+        };
+        if self.ledger.nodes.iter().any(others) {
+            return Err(Refusal::KeyOfAnotherNode);
+        }
+        if self
+            .ledger
+            .retired
+            .iter()
+            .any(|retired| retired.key == hash)
+        {
+            return Err(Refusal::RetiredKey);
+        }
+        Ok(())
+    }
+
+    /// V2 to V5.
+    fn authority(&self) -> Result<Authority, Refusal> {
+        let record = self.record();
+        if record.is_some_and(|record| record.revoked_until.is_some()) {
+            return Err(Refusal::Revoked);
+        }
+        if record.is_some_and(|record| record.key == *self.key) {
+            return Ok(Authority::Renewal);
+        }
+        if record.is_some_and(|record| record.approved == Some(self.key.hash())) {
+            return Ok(Authority::Approval);
+        }
+        match (record, &self.request.succession, &self.request.token) {
+            (Some(record), Some(succession), _) => {
+                self.check_succession(record, succession)?;
+                Ok(Authority::Succession)
+            }
+            (_, _, Some(proof)) => self.check_token(proof).map(Authority::Token),
+            (_, _, None) => Err(Refusal::NoAuthority),
+        }
+    }
+
+    fn check_succession(&self, record: &NodeRecord, succession: &[u8]) -> Result<(), Refusal> {
+        let succession = Succession::from_der(succession).map_err(|_| Refusal::BadSuccession)?;
+        succession
+            .verify(&self.identity.uid, &record.key, self.key)
+            .map_err(|_| Refusal::BadSuccession)
+    }
+
+    fn check_token(&self, proof: &TokenProof) -> Result<JoinTokenId, Refusal> {
+        let id = JoinTokenId::from_bytes(proof.id);
+        let record = self.ledger.tokens.get(&id).ok_or(Refusal::UnknownToken)?;
+        let token = record.secret.as_ref().ok_or(Refusal::TokenUsed)?;
+        if !token.verifies_request(&self.request.pkcs10, &proof.mac) {
+            return Err(Refusal::WrongMac);
+        }
+        if self.now > record.expires {
+            return Err(Refusal::TokenExpired);
+        }
+        if record.uid != self.identity.uid {
+            return Err(Refusal::WrongUid);
+        }
+        if record.name != self.identity.name {
+            return Err(Refusal::WrongName);
+        }
+        Ok(id)
+    }
+
+    /// V6. The name is what ledger and token say, and nobody else's.
+    fn check_name(&self) -> Result<(), Refusal> {
+        if self.identity.trust_domain != self.ledger.trust_domain {
+            return Err(Refusal::ForeignTrustDomain);
+        }
+        if self
+            .record()
+            .is_some_and(|record| record.name != self.identity.name)
+        {
+            return Err(Refusal::WrongName);
+        }
+        let others = |(uid, node): (&NodeUid, &NodeRecord)| {
+            *uid != self.identity.uid
+                && node.name == self.identity.name
+                && node.revoked_until.is_none()
+        };
+        if self.ledger.nodes.iter().any(others) {
+            Err(Refusal::NameTaken)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// V7. Only a token's word is too little to take a live node's key away.
+    fn needs_approval(&self, authority: Authority) -> bool {
+        match authority {
+            Authority::Token(_) => self.record().is_some_and(|record| record.is_live(self.now)),
+            Authority::Renewal | Authority::Succession | Authority::Approval => false,
+        }
+    }
+
+    fn allowed_addresses(&self, authority: Authority) -> &[IpAddr] {
+        let by_token = match authority {
+            Authority::Token(id) => self.ledger.tokens.get(&id).map(|token| &token.addresses),
+            Authority::Renewal | Authority::Succession | Authority::Approval => None,
+        };
+        let by_record = || self.record().map(|record| &record.allowed_addresses);
+        by_token.or_else(by_record).map_or(&[], Vec::as_slice)
+    }
+
+    /// V9, addresses.
+    fn check_addresses(&self, addresses: &[IpAddr], allowed: &[IpAddr]) -> Result<(), Refusal> {
+        let count = addresses.len();
+        if count == 0 || count > MAX_ADDRESSES {
+            return Err(Refusal::AddressCount(count));
+        }
+        for address in addresses {
+            let listed = allowed.is_empty() || allowed.contains(address);
+            if !listed || !self.settings.may_be_underlay(*address) {
+                return Err(Refusal::AddressNotAllowed(*address));
+            }
+            let owner = self.ledger.nodes.iter().find(|(uid, node)| {
+                **uid != self.identity.uid
+                    && node.is_live(self.now)
+                    && node.addresses.contains(address)
+            });
+            if let Some((_, node)) = owner {
+                let (address, owner) = (*address, node.name.clone());
+                return Err(Refusal::AddressTaken { address, owner });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same question a short while ago, answered with a certificate that is good now.
+    fn has_it_already(&self, addresses: &[IpAddr]) -> bool {
+        self.record().is_some_and(|record| {
+            record.key == *self.key
+                && record.addresses == addresses
+                && record.issued <= self.now
+                && self.now.0 - record.issued.0 < REPEAT_WINDOW_SECONDS
+        })
+    }
+
+    /// V9, ranges: the ones it has, or free ones. `None`: there are none left.
+    fn pod_ranges(&self) -> Result<Option<PodRanges>, Refusal> {
+        match self.record() {
+            Some(record) if self.settings.covers(&record.pod_ranges) => {
+                Ok(Some(record.pod_ranges.clone()))
+            }
+            Some(_) => Err(Refusal::RangesOutsideCluster),
+            None => Ok(self.settings.allocate(&self.ledger.taken_ranges())),
+        }
+    }
+
+    /// V10.
+    fn recent(&self) -> Vec<UnixTime> {
+        let within = |at: &&UnixTime| **at <= self.now && self.now.0 - at.0 < RATE_WINDOW_SECONDS;
+        self.record().map_or(Vec::new(), |node| {
+            node.recent.iter().filter(within).copied().collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
