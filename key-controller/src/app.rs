@@ -1,0 +1,220 @@
+//! Carries out one verb; for `run`, wires everything together and sleeps between steps.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use cluster_store::{ClusterStore, DirectoryStore, StoreChanges};
+use getrandom::SysRng;
+use node_identity::UnixTime;
+use rand_core::UnwrapErr;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::{Arguments, RootVerb, TokenVerb, Verb};
+use crate::config::{LogFormat, Settings};
+use crate::ledger::{Ledger, LedgerFile};
+use crate::reconcile::{Controller, StepError};
+use crate::signer::Signer;
+use crate::tokens::{self, Invitation};
+use crate::{state, verbs};
+
+/// How soon what `revoke`, `approve` and `token create` wrote is seen.
+const LEDGER_POLL: Duration = Duration::from_millis(500);
+
+/// The longest sleep: revocation lists and pending requests come due without being announced.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Pause after a failed step (a guess).
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Carries out what the command line asks for.
+pub(crate) fn run() -> Result<()> {
+    match Arguments::parse().verb {
+        Verb::Root(RootVerb::Create {
+            state,
+            trust_domain,
+        }) => {
+            state::create(&state.directory)?;
+            let _held = state::lock(&state.directory)?;
+            let pin = Signer::create(&state.directory, &trust_domain, now()?, &mut random())?;
+            LedgerFile::in_folder(&state.directory).create(&Ledger::empty(trust_domain, pin))?;
+            println!("{pin}");
+        }
+        Verb::Root(RootVerb::Pin { state }) => {
+            println!("{}", verbs::read(&state.directory)?.pin);
+        }
+        Verb::Token(TokenVerb::Create {
+            state,
+            node,
+            addresses,
+            ttl,
+        }) => {
+            let invitation = Invitation {
+                name: node,
+                addresses,
+                lifetime: ttl,
+            };
+            create_token(&state.directory, &invitation)?;
+        }
+        Verb::Token(TokenVerb::List { state }) => {
+            print!("{}", verbs::tokens(&verbs::read(&state.directory)?, now()?));
+        }
+        Verb::Nodes { state } => {
+            print!("{}", verbs::nodes(&verbs::read(&state.directory)?, now()?));
+        }
+        Verb::Revoke { state, node } => {
+            let file = LedgerFile::in_folder(&state.directory);
+            let revoked = verbs::revoke(&file, &node, now()?)?;
+            println!(
+                "revoked {node} ({}), {}",
+                revoked.uid,
+                verbs::until_when(&revoked, now()?)
+            );
+        }
+        Verb::Approve { state, node } => {
+            let (uid, key) = verbs::approve(&LedgerFile::in_folder(&state.directory), &node)?;
+            println!("approved key {key} for {node} ({uid})");
+        }
+        Verb::Run { config } => {
+            let settings = Settings::read(&config)?;
+            start_logging(settings.log_format);
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime
+                .context("start the async runtime")?
+                .block_on(serve(settings))?;
+        }
+    }
+    Ok(())
+}
+
+fn create_token(folder: &Path, invitation: &Invitation) -> Result<()> {
+    let now = now()?;
+    let issued = LedgerFile::in_folder(folder).update(|ledger| {
+        tokens::invite(ledger, invitation, now, &mut random()).map_err(anyhow::Error::from)
+    })?;
+    if issued.needs_approval {
+        eprintln!(
+            "note: {name} is live; when it asks with another key, allow it with \
+             `sotto-controller approve {name}`",
+            name = invitation.name
+        );
+    }
+    println!("{}", issued.token);
+    Ok(())
+}
+
+async fn serve(settings: Settings) -> Result<()> {
+    settings.log();
+    state::check(&settings.state_directory)?;
+    let _held = state::lock(&settings.state_directory)?;
+    let file = LedgerFile::in_folder(&settings.state_directory);
+    let ledger = file.read()?;
+    check_against(&settings, &ledger)?;
+    let signer = Signer::open(&settings.state_directory, &ledger.pin, &ledger.trust_domain)?;
+    let store = DirectoryStore::open(&settings.store_directory)?;
+    let (terminate, interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let changes = store.watch()?;
+    info!(pin = %ledger.pin, nodes = ledger.nodes.len(), "Controller started");
+    let controller = Controller::new(store, file.clone(), settings, signer);
+    keep_going(controller, &file, changes, [terminate, interrupt]).await
+}
+
+async fn keep_going<S: ClusterStore>(
+    mut controller: Controller<S>,
+    file: &LedgerFile,
+    mut changes: S::Changes,
+    [mut terminate, mut interrupt]: [Signal; 2],
+) -> Result<()> {
+    loop {
+        let stamp = file.stamp();
+        let pause = match controller.step(now()?, &mut random()).await {
+            Ok(()) => LONGEST_SLEEP,
+            Err(StepError::Store(error)) => {
+                error!(error = %chain(&error), "Store not reached, trying again");
+                RETRY_AFTER
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let ledger_changed = async {
+            while file.stamp() == stamp {
+                tokio::time::sleep(LEDGER_POLL).await;
+            }
+        };
+        tokio::select! {
+            () = changes.changed(), if pause == LONGEST_SLEEP => {}
+            () = ledger_changed, if pause == LONGEST_SLEEP => {}
+            () = tokio::time::sleep(pause) => {}
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    info!("Controller stopped");
+    Ok(())
+}
+
+/// Settings that contradict what has been promised to nodes are refused before anything starts.
+fn check_against(settings: &Settings, ledger: &Ledger) -> Result<()> {
+    if settings.trust_domain != ledger.trust_domain {
+        bail!(
+            "trust_domain = {:?}: the root was made for {:?}; write that, or make another root in \
+             another folder",
+            settings.trust_domain.as_str(),
+            ledger.trust_domain.as_str()
+        );
+    }
+    for node in ledger
+        .nodes
+        .values()
+        .filter(|node| node.revoked_until.is_none())
+    {
+        if !settings.covers(&node.pod_ranges) {
+            bail!(
+                "cluster_pod_ranges: node {} has {}, which lies outside; put the range back or \
+                 revoke the node",
+                node.name,
+                node.pod_ranges
+            );
+        }
+    }
+    Ok(())
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("SOTTO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}
+
+fn now() -> Result<UnixTime> {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("read the clock: it stands before 1970, set it")?;
+    Ok(UnixTime(since.as_secs()))
+}
+
+fn random() -> UnwrapErr<SysRng> {
+    UnwrapErr(SysRng)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

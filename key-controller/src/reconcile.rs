@@ -1,0 +1,255 @@
+//! Brings ledger and store together. Decisions are made elsewhere; here they are carried out, in
+//! the one order that is safe: the ledger first, then what is published, then the answers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use cluster_store::{
+    ClusterStore, PendingReason, PublishedNode, PublishedRoot, RefusedEntry, RequestId,
+    RequestState, StoreError, StoredRequest,
+};
+use node_identity::{NodeUid, UnixTime};
+use rand_core::CryptoRng;
+use tracing::{debug, error, info, warn};
+
+use crate::config::Settings;
+use crate::decide::{Decision, decide};
+use crate::ledger::{Ledger, LedgerError, LedgerFile};
+use crate::revocations;
+use crate::signer::Signer;
+
+/// How long an answer stays for the node to read.
+const KEEP_ANSWERS: Duration = Duration::from_secs(3600);
+
+/// A controller at work on one ledger and one store.
+pub(crate) struct Controller<S> {
+    store: S,
+    file: LedgerFile,
+    settings: Settings,
+    signer: Signer,
+    refusals: BTreeMap<&'static str, u64>,
+    reported: BTreeSet<RefusedEntry>,
+    answered: HashMap<RequestId, Instant>,
+}
+
+/// Why a step was not finished. The next one starts over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    #[error("keep the ledger")]
+    Ledger(#[from] LedgerError),
+    #[error("reach the store")]
+    Store(#[from] StoreError),
+}
+
+/// The answer to one request and, for the log, what it rests on.
+struct Answer<'a> {
+    request: &'a StoredRequest,
+    decision: Decision,
+}
+
+impl<S: ClusterStore> Controller<S> {
+    pub(crate) fn new(store: S, file: LedgerFile, settings: Settings, signer: Signer) -> Self {
+        Self {
+            store,
+            file,
+            settings,
+            signer,
+            refusals: BTreeMap::new(),
+            reported: BTreeSet::new(),
+            answered: HashMap::new(),
+        }
+    }
+
+    /// Looks at everything once: requests, the list that may be due, what is published.
+    pub(crate) async fn step(
+        &mut self,
+        now: UnixTime,
+        random: &mut impl CryptoRng,
+    ) -> Result<(), StepError> {
+        let found = self.store.requests().await?;
+        let open: Vec<&StoredRequest> = found
+            .requests
+            .iter()
+            .filter(|request| is_open(request.state))
+            .collect();
+        let (ledger, answers) = self.settle(&open, now, random)?;
+        let refused = self.publish(&ledger, now).await?;
+        self.report(found.refused.iter().chain(&refused));
+        for answer in answers {
+            self.answer(answer).await?;
+        }
+        self.sweep(&found.requests).await
+    }
+
+    /// Decides all open requests on one copy of the ledger and writes that, or decides again on
+    /// what somebody else wrote in between.
+    fn settle<'a>(
+        &self,
+        open: &[&'a StoredRequest],
+        now: UnixTime,
+        random: &mut impl CryptoRng,
+    ) -> Result<(Ledger, Vec<Answer<'a>>), LedgerError> {
+        loop {
+            let before = self.file.read()?;
+            let mut ledger = before.clone();
+            let answers = open
+                .iter()
+                .map(|request| {
+                    let decision = decide(&request.request, &ledger, &self.settings, now, random);
+                    enter(&decision, &mut ledger);
+                    Answer { request, decision }
+                })
+                .collect();
+            revocations::renew_list(&mut ledger, now);
+            if ledger == before {
+                return Ok((ledger, answers));
+            }
+            match self.file.replace(ledger) {
+                Ok(ledger) => return Ok((ledger, answers)),
+                Err(LedgerError::Conflict { .. }) => {
+                    debug!("Ledger was changed by another process, deciding again");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Publishes what is missing or differs, and takes away what belongs to revoked nodes.
+    async fn publish(
+        &self,
+        ledger: &Ledger,
+        now: UnixTime,
+    ) -> Result<Vec<RefusedEntry>, StepError> {
+        let found = self.store.published().await?;
+        let root = PublishedRoot {
+            pin: ledger.pin,
+            certificate: Some(self.signer.root_certificate()),
+            revocations: Some(self.signer.revocation_list(&revocations::list(ledger))),
+        };
+        if !found.roots.contains(&root) {
+            self.store.publish_root(&root).await?;
+            info!(
+                number = ledger.revocations.number,
+                "Root and revocation list published"
+            );
+        }
+        let published: BTreeMap<&NodeUid, &PublishedNode> =
+            found.nodes.iter().map(|node| (&node.uid, node)).collect();
+        for (uid, node) in &ledger.nodes {
+            let there = published.get(uid);
+            if node.revoked_until.is_some() {
+                if there.is_some() {
+                    self.store.withdraw_node(uid).await?;
+                    info!(%uid, node = %node.name, "Revoked node taken out of the store");
+                }
+            } else if now <= node.not_after {
+                let wanted = match self.signer.certificate(uid, node) {
+                    Ok(wanted) => wanted,
+                    Err(error) => {
+                        error!(%uid, node = %node.name, %error, "Certificate not signed");
+                        continue;
+                    }
+                };
+                if there.and_then(|there| there.certificate.as_ref()) != Some(&wanted) {
+                    self.store.publish_certificate(uid, &wanted).await?;
+                    info!(%uid, node = %node.name, serial = %node.serial, "Certificate published");
+                }
+            }
+        }
+        Ok(found.refused)
+    }
+
+    async fn answer(&mut self, answer: Answer<'_>) -> Result<(), StoreError> {
+        let Answer { request, decision } = answer;
+        let id = request.id;
+        let state = match decision {
+            Decision::Issue(grant) => {
+                let record = &grant.record;
+                info!(
+                    %id, uid = %grant.uid, node = %record.name, serial = %record.serial,
+                    pod_ranges = %record.pod_ranges, addresses = ?record.addresses,
+                    "Certificate granted"
+                );
+                RequestState::Issued
+            }
+            Decision::Again(uid) => {
+                debug!(%id, %uid, "Newest certificate stands");
+                RequestState::Issued
+            }
+            Decision::Pending(reason) => {
+                self.log_pending(request, reason);
+                RequestState::Pending(reason)
+            }
+            Decision::AwaitApproval { uid, key } => {
+                let reason = PendingReason::AwaitsApproval;
+                if request.state != RequestState::Pending(reason) {
+                    warn!(%id, %uid, %key, "V7: live node asks for another key, approval needed");
+                }
+                RequestState::Pending(reason)
+            }
+            Decision::Refused(reason) => {
+                let total = self.refusals.entry(reason.label()).or_default();
+                *total = total.saturating_add(1);
+                warn!(%id, reason = reason.label(), total, %reason, "Enrolment refused");
+                RequestState::Refused
+            }
+        };
+        if state == request.state {
+            Ok(())
+        } else {
+            self.store.answer_request(&id, state).await
+        }
+    }
+
+    fn log_pending(&self, request: &StoredRequest, reason: PendingReason) {
+        if request.state != RequestState::Pending(reason) {
+            warn!(id = %request.id, %reason, "Enrolment pending");
+        }
+    }
+
+    /// Removes requests that were answered an hour ago.
+    async fn sweep(&mut self, requests: &[StoredRequest]) -> Result<(), StepError> {
+        let now = Instant::now();
+        self.answered
+            .retain(|id, _| requests.iter().any(|request| request.id == *id));
+        for request in requests {
+            if is_open(request.state) {
+                self.answered.remove(&request.id);
+                continue;
+            }
+            let since = *self.answered.entry(request.id).or_insert(now);
+            if now.duration_since(since) >= KEEP_ANSWERS {
+                self.store.withdraw_request(&request.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names each bad entry once, and again when it comes back after it was gone.
+    fn report<'a>(&mut self, refused: impl Iterator<Item = &'a RefusedEntry>) {
+        let found: BTreeSet<RefusedEntry> = refused.cloned().collect();
+        for entry in found.difference(&self.reported) {
+            warn!(name = %entry.name, reason = %entry.reason, "Entry of the store passed over");
+        }
+        self.reported = found;
+    }
+}
+
+fn is_open(state: RequestState) -> bool {
+    match state {
+        RequestState::Waiting | RequestState::Pending(_) => true,
+        RequestState::Issued | RequestState::Refused => false,
+    }
+}
+
+fn enter(decision: &Decision, ledger: &mut Ledger) {
+    match decision {
+        Decision::Issue(grant) => grant.clone().enter(ledger),
+        Decision::AwaitApproval { uid, key } => {
+            if let Some(node) = ledger.nodes.get_mut(uid) {
+                node.awaiting = Some(*key);
+            }
+        }
+        Decision::Again(_) | Decision::Pending(_) | Decision::Refused(_) => {}
+    }
+}

@@ -1,0 +1,231 @@
+//! The one file that touches the root's private key: made once by `root create`, read at start,
+//! used to sign what the ledger says, and never made anew because it is missing.
+//!
+//! Signing is deterministic, so a certificate or list that was lost from the store is signed again
+//! to the same bytes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use node_identity::{
+    IssueError, KeyError, NodeCertificateTerms, NodeUid, Pin, RevocationList, RootCertificate,
+    RootError, RootKey, SpiffeId, TrustDomain, UnixTime,
+};
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use crate::ledger::NodeRecord;
+
+const KEY: &str = "root.key";
+const CERTIFICATE: &str = "root.der";
+
+/// A PKCS#8 Ed25519 key has some 120 bytes in PEM, a root certificate some 400 in DER.
+const MAX_BYTES: u64 = 16 * 1024;
+
+/// The root at work.
+pub(crate) struct Signer {
+    key: RootKey,
+    certificate: RootCertificate,
+}
+
+/// Why the root cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SignerError {
+    #[error(
+        "open root {}: it is missing, put back its backup; a new root is made only by \
+         `sotto-controller root create` in an empty folder, and every node must then join again",
+        path.display()
+    )]
+    Missing { path: PathBuf },
+    #[error("open root {}: may this user read it?", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("open root key {}: it is damaged, put back its backup", path.display())]
+    DamagedKey {
+        path: PathBuf,
+        #[source]
+        source: KeyError,
+    },
+    #[error("open root certificate {}: it is damaged, put back its backup", path.display())]
+    DamagedCertificate {
+        path: PathBuf,
+        #[source]
+        source: RootError,
+    },
+    #[error("open root {}: it is {found}, the ledger belongs to {expected}", path.display())]
+    OtherRoot {
+        path: PathBuf,
+        found: Box<Pin>,
+        expected: Box<Pin>,
+    },
+    #[error("open root {}: the certificate is another key's, put back its backup", path.display())]
+    OtherCertificate { path: PathBuf },
+    #[error(
+        "open root {}: its certificate is for trust domain {found}, the ledger for {expected}",
+        path.display()
+    )]
+    OtherTrustDomain {
+        path: PathBuf,
+        found: String,
+        expected: String,
+    },
+    #[error("create root {}: there is one already, it is never replaced", path.display())]
+    Exists { path: PathBuf },
+    #[error("create root {}: is the disk full or read-only?", path.display())]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("sign certificate of node {uid}")]
+    Issue {
+        uid: NodeUid,
+        #[source]
+        source: IssueError,
+    },
+}
+
+impl Signer {
+    /// Makes a root key and its certificate in a folder that has none.
+    pub(crate) fn create(
+        folder: &Path,
+        trust_domain: &TrustDomain,
+        now: UnixTime,
+        random: &mut impl CryptoRng,
+    ) -> Result<Pin, SignerError> {
+        let key = RootKey::generate(random);
+        let certificate = key.create_certificate(trust_domain, now, random);
+        write_new(&folder.join(KEY), key.to_pem().as_bytes())?;
+        write_new(&folder.join(CERTIFICATE), certificate.to_der())?;
+        let path = folder.to_path_buf();
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| SignerError::Write { path, source })?;
+        Ok(key.pin())
+    }
+
+    /// Reads the root and checks that it is the one that the ledger belongs to.
+    pub(crate) fn open(
+        folder: &Path,
+        pin: &Pin,
+        trust_domain: &TrustDomain,
+    ) -> Result<Self, SignerError> {
+        let path = folder.join(KEY);
+        let bytes = read(&path)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| KeyError::Pem);
+        let key = text
+            .and_then(RootKey::from_pem)
+            .map_err(|source| SignerError::DamagedKey {
+                path: path.clone(),
+                source,
+            })?;
+        if key.pin() != *pin {
+            let (found, expected) = (Box::new(key.pin()), Box::new(*pin));
+            return Err(SignerError::OtherRoot {
+                path,
+                found,
+                expected,
+            });
+        }
+        let path = folder.join(CERTIFICATE);
+        let certificate = RootCertificate::from_der(&read(&path)?).map_err(|source| {
+            SignerError::DamagedCertificate {
+                path: path.clone(),
+                source,
+            }
+        })?;
+        if certificate.pin() != *pin {
+            return Err(SignerError::OtherCertificate { path });
+        }
+        if certificate.trust_domain() != trust_domain {
+            return Err(SignerError::OtherTrustDomain {
+                path,
+                found: certificate.trust_domain().to_string(),
+                expected: trust_domain.to_string(),
+            });
+        }
+        Ok(Self { key, certificate })
+    }
+
+    /// The root certificate, DER.
+    pub(crate) fn root_certificate(&self) -> Vec<u8> {
+        self.certificate.to_der().to_vec()
+    }
+
+    /// A node's newest certificate as the ledger has it, DER.
+    pub(crate) fn certificate(
+        &self,
+        uid: &NodeUid,
+        node: &NodeRecord,
+    ) -> Result<Vec<u8>, SignerError> {
+        let terms = NodeCertificateTerms {
+            identity: SpiffeId {
+                trust_domain: self.certificate.trust_domain().clone(),
+                uid: *uid,
+                name: node.name.clone(),
+            },
+            key: node.key,
+            addresses: node.addresses.clone(),
+            pod_ranges: node.pod_ranges.clone(),
+            serial: node.serial,
+            not_before: node.not_before,
+            not_after: node.not_after,
+        };
+        let certificate = self
+            .key
+            .issue(&self.certificate, &terms)
+            .map_err(|source| SignerError::Issue { uid: *uid, source })?;
+        Ok(certificate.to_der().to_vec())
+    }
+
+    /// The signed revocation list.
+    pub(crate) fn revocation_list(&self, list: &RevocationList) -> Vec<u8> {
+        self.key.sign_revocations(list).to_der()
+    }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SignerError> {
+    let path = path.to_path_buf();
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(SignerError::Missing { path });
+        }
+        Err(source) => return Err(SignerError::Read { path, source }),
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
+    match file.take(MAX_BYTES).read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(source) => Err(SignerError::Read { path, source }),
+    }
+}
+
+/// Never over a file that is there, and never half a file under the name.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SignerError> {
+    let failed = |source| SignerError::Write {
+        path: path.to_path_buf(),
+        source,
+    };
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(SignerError::Exists {
+            path: path.to_path_buf(),
+        });
+    }
+    let partial = path.with_extension("partial");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    fs::hard_link(&partial, path).map_err(failed)?;
+    fs::remove_file(&partial).map_err(failed)
+}
