@@ -8,10 +8,13 @@
 
 mod agreement;
 mod bytes;
+pub mod control;
 pub mod counters;
 pub mod drop_reason;
+mod hints;
 pub mod key_schedule;
 pub mod lane;
+mod liveness;
 mod message;
 pub mod moment;
 pub mod offload;

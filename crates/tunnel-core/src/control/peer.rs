@@ -1,0 +1,522 @@
+//! One node among the peers: its generations, the pairs with ours, and what is sent under.
+
+mod choice;
+mod status;
+
+use std::time::Duration;
+
+use node_identity::{NodeName, NodeUid, Revocations, UnixTime, VerifiedPeer};
+
+use super::gate::PeerGate;
+use super::generations::GenerationRank;
+use super::outbox::{ControlEvent, PeerEnd};
+use super::pair::{Env, Outcome, Pair, PairPeer, PairRank, Route};
+use crate::agreement::{Ends, PairIs};
+use crate::counters::Traffic;
+use crate::hints::{HintBudget, LastSigns, PeerHints};
+use crate::liveness::Liveness;
+use crate::moment::Moment;
+use crate::plane::{LaneCommand, LaneIndex, PeerIndex, TransportId};
+use crate::session::DatagramRefusal;
+use choice::Choice;
+pub use status::{PeerStatus, TransportStatus};
+
+/// A peer's superseded generation is agreed under for so long: the peer may not have switched yet.
+const OVERLAP: Duration = Duration::from_secs(60);
+
+/// Wants of many peers at once are spread over this time.
+const JITTER: Duration = Duration::from_secs(10);
+
+/// A wish for a newer generation is looked at again after an agreement has had its time.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(90);
+
+/// And after this time if an unconfirmed accept stood in its way, which then rests.
+const ASK_AGAIN_SOON: Duration = Duration::from_secs(10);
+
+/// What a want is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Something to send under: a packet, silence or a hint asks for it.
+    Transport,
+    /// The newest pair, for a peer that is being sent to under an older one.
+    NewestPair,
+}
+
+/// A generation of the peer.
+struct PeerGeneration {
+    rank: GenerationRank,
+    verified: VerifiedPeer,
+    superseded: Option<Moment>,
+}
+
+/// One node.
+pub(super) struct Peer {
+    index: PeerIndex,
+    uid: NodeUid,
+    name: NodeName,
+    /// Oldest first.
+    generations: Vec<PeerGeneration>,
+    /// Lowest rank first.
+    pairs: Vec<Pair>,
+    choice: Option<Choice>,
+    liveness: Liveness,
+    hints: PeerHints,
+    gate: PeerGate,
+    last: LastSigns,
+    newest_pair_at: Option<Moment>,
+    reconnect_at: Option<Moment>,
+}
+
+impl Peer {
+    pub(super) fn new(index: PeerIndex, verified: &VerifiedPeer) -> Self {
+        Self {
+            index,
+            uid: verified.identity().uid,
+            name: verified.identity().name.clone(),
+            generations: Vec::new(),
+            pairs: Vec::new(),
+            choice: None,
+            liveness: Liveness::default(),
+            hints: PeerHints::default(),
+            gate: PeerGate::default(),
+            last: LastSigns::default(),
+            newest_pair_at: None,
+            reconnect_at: None,
+        }
+    }
+
+    pub(super) fn uid(&self) -> NodeUid {
+        self.uid
+    }
+
+    pub(super) fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.generations.is_empty()
+    }
+
+    /// The generations, oldest first.
+    pub(super) fn generations(&self) -> impl DoubleEndedIterator<Item = &VerifiedPeer> {
+        self.generations.iter().map(|it| &it.verified)
+    }
+
+    /// Takes in what the admitted set says of this node.
+    pub(super) fn handle_admitted(&mut self, admitted: &[VerifiedPeer], env: &mut Env<'_>) {
+        let newest = admitted.iter().map(GenerationRank::of).max();
+        let gone: Vec<_> = self
+            .generations
+            .iter()
+            .filter(|it| !admitted.contains(&it.verified))
+            .filter(|it| newest.is_none_or(|newest| it.rank >= newest))
+            .map(|it| it.rank)
+            .collect();
+        for rank in gone {
+            self.end_generation(rank, PeerEnd::NotAdmitted, env);
+        }
+        for verified in admitted {
+            self.add_generation(verified, env);
+        }
+        let newest = self.generations.last().map(|it| it.rank);
+        for generation in &mut self.generations {
+            if Some(generation.rank) != newest {
+                generation.superseded.get_or_insert(env.now);
+            }
+        }
+    }
+
+    fn add_generation(&mut self, verified: &VerifiedPeer, env: &mut Env<'_>) {
+        let rank = GenerationRank::of(verified);
+        if self.generations.iter().any(|it| it.rank == rank) {
+            return;
+        }
+        let identity = verified.identity().clone();
+        let own_key = env
+            .own
+            .iter()
+            .any(|it| it.key.public() == verified.x25519());
+        if own_key {
+            env.out.event(ControlEvent::PeerKeyRefused { identity });
+            return;
+        }
+        self.generations.push(PeerGeneration {
+            rank,
+            verified: verified.clone(),
+            superseded: None,
+        });
+        self.generations.sort_by_key(|it| it.rank);
+        env.out.event(ControlEvent::PeerAdded {
+            peer: self.index,
+            identity,
+            generation: rank,
+        });
+        if env.own.newest().is_some() && route(verified, env).is_none() {
+            env.out.event(ControlEvent::NoCommonFamily {
+                peer: self.index,
+                name: self.name.clone(),
+            });
+        }
+        self.newer_generation(env);
+    }
+
+    /// A newer generation is known, own or the peer's: a peer that is being spoken with moves to it.
+    pub(super) fn newer_generation(&mut self, env: &mut Env<'_>) {
+        for pair in &mut self.pairs {
+            let mut generations = self.generations.iter();
+            if let Some(peer) = generations.find(|it| it.rank == pair.rank.peer) {
+                pair.set_route(route(&peer.verified, env));
+            }
+        }
+        if self.has_live(env.now) {
+            self.newest_pair_at = Some(env.now + jitter(env));
+        }
+    }
+
+    /// The daemon has restarted and spoke with this peer before.
+    pub(super) fn reconnect(&mut self, env: &mut Env<'_>) {
+        self.reconnect_at = Some(env.now + jitter(env));
+    }
+
+    pub(super) fn has_live(&self, now: Moment) -> bool {
+        self.pairs.iter().any(|it| it.has_live(now))
+    }
+
+    /// Whether this peer still has, or may still make, packets under this own generation.
+    pub(super) fn uses_own(&self, own: GenerationRank) -> bool {
+        let mut pairs = self.pairs.iter().filter(|it| it.rank.own == own);
+        pairs.any(|it| !it.is_empty())
+    }
+
+    /// A transport is wanted.
+    pub(super) fn want(&mut self, want: Want, env: &mut Env<'_>) {
+        let Some(newest) = self.newest_pair(env) else {
+            return;
+        };
+        let live = self.pairs.iter().filter(|it| it.has_live(env.now));
+        let highest_live = live.map(|it| it.rank).max();
+        let newest_lives = highest_live == Some(newest);
+        for rank in self.allowed_pairs(env) {
+            let wanted = match want {
+                Want::Transport => rank == newest || !newest_lives,
+                Want::NewestPair => highest_live.is_none_or(|live| rank > live),
+            };
+            if wanted {
+                self.with_pair(rank, env, |pair, env| pair.want(env));
+            }
+        }
+    }
+
+    /// A lane has a packet for this peer and nothing to send under.
+    pub(super) fn handle_lane_want(&mut self, env: &mut Env<'_>) {
+        // Said before the lane had the newest choice.
+        if self.choice.is_none_or(|it| it.is_old(env.now)) {
+            self.want(Want::Transport, env);
+        }
+    }
+
+    /// The transport in use has reached its limit: its own pair agrees on the next.
+    pub(super) fn handle_rekey_due(&mut self, id: TransportId, env: &mut Env<'_>) {
+        let Some(choice) = self.choice.filter(|it| it.id == id) else {
+            return;
+        };
+        if self.pair_is(choice.pair, env) == PairIs::Allowed {
+            self.with_pair(choice.pair, env, |pair, env| pair.want(env));
+        }
+    }
+
+    pub(super) fn handle_first_opened(&mut self, rank: PairRank, id: TransportId, now: Moment) {
+        self.last.opened = Some(now);
+        if let Some(pair) = self.pairs.iter_mut().find(|it| it.rank == rank) {
+            pair.handle_first_opened(id);
+        }
+    }
+
+    pub(super) fn handle_unknown_index(&mut self, budget: &mut HintBudget, env: &mut Env<'_>) {
+        if self.hints.unknown_index(self.last, budget, env.now) {
+            self.want(Want::Transport, env);
+        }
+    }
+
+    /// Takes in the lanes' counters.
+    pub(super) fn handle_traffic(&mut self, traffic: Traffic, env: &mut Env<'_>) {
+        let signs = self.liveness.sample(traffic, env.now);
+        if signs.received {
+            self.last.opened = Some(env.now);
+        }
+        if signs.show_life && self.choice.is_some() {
+            let command = LaneCommand::SendEmpty(self.index);
+            env.out.commands.push_back((LaneIndex(0), command));
+        }
+        if signs.want {
+            self.want(Want::Transport, env);
+        }
+    }
+
+    /// Takes in a datagram of a session of this peer, or one of its initiations.
+    pub(super) fn handle_datagram(&mut self, rank: PairRank, datagram: &[u8], env: &mut Env<'_>) {
+        let pair = self.pair_is(rank, env);
+        self.with_pair(rank, env, |it, env| it.handle_datagram(datagram, pair, env));
+    }
+
+    /// Takes in an initiation from one of this peer's generations to one of ours.
+    pub(super) fn handle_initiation(&mut self, rank: PairRank, datagram: &[u8], env: &mut Env<'_>) {
+        if !self.answers(rank.peer, env.now) {
+            env.out.refuse(DatagramRefusal::Superseded);
+        } else if !self.gate.is_open(env.now) {
+            env.out.refuse(DatagramRefusal::OverBudget);
+        } else {
+            self.handle_datagram(rank, datagram, env);
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn handle_timeout(&mut self, budget: &mut HintBudget, env: &mut Env<'_>) {
+        let mut outcome = Outcome::default();
+        for pair in &mut self.pairs {
+            outcome.add(pair.handle_timeout(env));
+        }
+        outcome.rechoose |= self.choice.is_some_and(|it| it.is_over(env.now));
+        self.settle(outcome, env);
+        if self.hints.handle_timeout(self.last, budget, env.now) {
+            self.want(Want::Transport, env);
+        }
+        if self.reconnect_at.take_if(|at| *at <= env.now).is_some() {
+            self.want(Want::Transport, env);
+        }
+        if self.newest_pair_at.take_if(|at| *at <= env.now).is_some() {
+            self.ask_for_newest_pair(env);
+        }
+        self.drop_drained(env);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<(Moment, &'static str)> {
+        let drained = self.generations.iter().filter_map(|it| it.superseded);
+        let own = [
+            self.choice.map(|it| (it.until(), "stop sending")),
+            self.hints.deadline().map(|it| (it, "believe a hint")),
+            self.reconnect_at.map(|it| (it, "reconnect")),
+            self.newest_pair_at
+                .map(|it| (it, "move to the newest pair")),
+            drained.map(|it| it + OVERLAP).min().map(|it| (it, "drain")),
+        ];
+        let pairs = self.pairs.iter().filter_map(Pair::poll_timeout);
+        own.into_iter().flatten().chain(pairs).min_by_key(|it| it.0)
+    }
+
+    /// Ends what has run out or is revoked.
+    pub(super) fn end_where(
+        &mut self,
+        reason: PeerEnd,
+        is_over: impl Fn(&VerifiedPeer) -> bool,
+        env: &mut Env<'_>,
+    ) {
+        let over = self.generations.iter().filter(|it| is_over(&it.verified));
+        let over: Vec<_> = over.map(|it| it.rank).collect();
+        for rank in over {
+            self.end_generation(rank, reason, env);
+        }
+    }
+
+    pub(super) fn end_expired(&mut self, judged: UnixTime, env: &mut Env<'_>) {
+        self.end_where(PeerEnd::Expired, |it| it.is_expired(judged), env);
+    }
+
+    pub(super) fn end_revoked(&mut self, revocations: &Revocations, env: &mut Env<'_>) {
+        self.end_where(PeerEnd::Revoked, |it| it.is_revoked(revocations), env);
+    }
+
+    /// An own generation is retired.
+    pub(super) fn end_own(&mut self, own: GenerationRank, env: &mut Env<'_>) {
+        self.end_pairs(|rank| rank.own == own, env);
+    }
+
+    /// Ends everything with this peer but who it is.
+    pub(super) fn end_all_pairs(&mut self, env: &mut Env<'_>) {
+        self.end_pairs(|_| true, env);
+    }
+
+    fn end_generation(&mut self, rank: GenerationRank, reason: PeerEnd, env: &mut Env<'_>) {
+        self.end_pairs(|pair| pair.peer == rank, env);
+        self.generations.retain(|it| it.rank != rank);
+        env.out.event(ControlEvent::PeerGenerationEnded {
+            peer: self.index,
+            name: self.name.clone(),
+            generation: rank,
+            reason,
+        });
+    }
+
+    fn end_pairs(&mut self, ends: impl Fn(PairRank) -> bool, env: &mut Env<'_>) {
+        let mut outcome = Outcome::default();
+        for pair in self.pairs.iter_mut().filter(|it| ends(it.rank)) {
+            outcome.add(pair.end(env));
+        }
+        self.pairs.retain(|it| !ends(it.rank));
+        self.settle(outcome, env);
+    }
+
+    fn ask_for_newest_pair(&mut self, env: &mut Env<'_>) {
+        let Some(newest) = self.newest_pair(env) else {
+            return;
+        };
+        let find = |pairs: &[Pair]| pairs.iter().position(|it| it.rank == newest);
+        let confirmed = find(&self.pairs)
+            .and_then(|at| self.pairs.get(at))
+            .is_some_and(|it| it.has_live(env.now));
+        if confirmed || !self.has_live(env.now) {
+            return;
+        }
+        self.want(Want::NewestPair, env);
+        let agreeing = find(&self.pairs)
+            .and_then(|at| self.pairs.get(at))
+            .is_some_and(Pair::is_agreeing);
+        let after = if agreeing {
+            ASK_AGAIN_AFTER
+        } else {
+            ASK_AGAIN_SOON
+        };
+        self.newest_pair_at = Some(env.now + after + jitter(env));
+    }
+
+    /// Superseded generations that nothing hangs on any more go.
+    fn drop_drained(&mut self, env: &mut Env<'_>) {
+        let now = env.now;
+        let drained: Vec<_> = self
+            .generations
+            .iter()
+            .filter(|it| !self.answers(it.rank, now))
+            .map(|it| it.rank)
+            .filter(|rank| {
+                let mut pairs = self.pairs.iter().filter(|it| it.rank.peer == *rank);
+                pairs.all(Pair::is_empty)
+            })
+            .collect();
+        for rank in drained {
+            self.end_generation(rank, PeerEnd::Superseded, env);
+        }
+    }
+
+    /// Whether a generation of the peer may still begin anything.
+    fn answers(&self, rank: GenerationRank, now: Moment) -> bool {
+        let generation = self.generations.iter().find(|it| it.rank == rank);
+        generation.is_some_and(|it| {
+            it.superseded
+                .is_none_or(|since| now.duration_since(since) <= OVERLAP)
+        })
+    }
+
+    fn newest_pair(&self, env: &Env<'_>) -> Option<PairRank> {
+        Some(PairRank {
+            peer: self.generations.last()?.rank,
+            own: env.own.newest()?.rank,
+        })
+    }
+
+    fn pair_is(&self, rank: PairRank, env: &Env<'_>) -> PairIs {
+        let higher_lives = self
+            .pairs
+            .iter()
+            .any(|it| it.rank > rank && it.has_live(env.now));
+        let newest = self.newest_pair(env) == Some(rank);
+        if newest || (!higher_lives && self.answers(rank.peer, env.now)) {
+            PairIs::Allowed
+        } else {
+            PairIs::Superseded
+        }
+    }
+
+    /// The pairs that a transport may be agreed under, highest first.
+    fn allowed_pairs(&self, env: &Env<'_>) -> Vec<PairRank> {
+        let own: Vec<_> = env.own.iter().map(|it| it.rank).collect();
+        let peer = self.generations.iter().rev();
+        peer.flat_map(|it| own.iter().map(|own| (it.rank, *own)))
+            .map(|(peer, own)| PairRank { peer, own })
+            .filter(|rank| self.pair_is(*rank, env) == PairIs::Allowed)
+            .collect()
+    }
+
+    /// Lets a pair act, making it if need be, and settles what came of it.
+    fn with_pair(
+        &mut self,
+        rank: PairRank,
+        env: &mut Env<'_>,
+        act: impl FnOnce(&mut Pair, &mut Env<'_>) -> Outcome,
+    ) {
+        let position = match self.pairs.binary_search_by_key(&rank, |it| it.rank) {
+            Ok(position) => position,
+            Err(position) => {
+                let Some(pair) = self.new_pair(rank, env) else {
+                    return;
+                };
+                self.pairs.insert(position, pair);
+                position
+            }
+        };
+        if let Some(pair) = self.pairs.get_mut(position) {
+            let outcome = act(pair, env);
+            self.settle(outcome, env);
+        }
+    }
+
+    fn new_pair(&self, rank: PairRank, env: &Env<'_>) -> Option<Pair> {
+        let own = env.own.get(rank.own)?;
+        let peer = self.generations.iter().find(|it| it.rank == rank.peer)?;
+        let pair_peer = PairPeer {
+            index: self.index,
+            key: peer.verified.x25519(),
+            route: route(&peer.verified, env),
+        };
+        let ends = Ends {
+            own_statement: own.statement_hash,
+            peer_statement: peer.verified.statement_hash(),
+            own_key: own.key.public(),
+            peer_key: peer.verified.x25519(),
+            own_lanes: own.verified.statement().lanes,
+            peer_lanes: peer.verified.statement().lanes,
+            suites: env.settings.suites(),
+        };
+        Some(Pair::new(rank, pair_peer, ends))
+    }
+
+    fn settle(&mut self, outcome: Outcome, env: &mut Env<'_>) {
+        if outcome.opened {
+            self.last.opened = Some(env.now);
+        }
+        if outcome.confirmed {
+            self.last.confirmed = Some(env.now);
+        }
+        if outcome.responded {
+            self.gate.charge(env.now);
+        }
+        if outcome.stale {
+            self.hints.stale_timestamp(self.last, env.now);
+        }
+        if outcome.gave_up {
+            env.out.event(ControlEvent::AgreementGivenUp {
+                peer: self.index,
+                name: self.name.clone(),
+            });
+        }
+        if outcome.rechoose {
+            self.choose(env);
+        }
+    }
+}
+
+/// The first endpoint of the peer, in its order of preference, whose family we have too.
+fn route(peer: &VerifiedPeer, env: &Env<'_>) -> Option<Route> {
+    let statement = peer.statement();
+    statement.endpoints.iter().find_map(|destination| {
+        Some(Route {
+            source: env.own.source_for(*destination)?,
+            destination: *destination,
+            base_port: statement.base_port,
+            lanes: statement.lanes,
+        })
+    })
+}
+
+fn jitter(env: &mut Env<'_>) -> Duration {
+    JITTER.mul_f64(f64::from(env.rng.next_u32()) / f64::from(u32::MAX))
+}
