@@ -7,3 +7,6 @@ pub(crate) mod capture;
 pub(crate) mod guard;
 pub(crate) mod netlink;
 pub(crate) mod sysctl;
+pub(crate) mod tun;
+pub(crate) mod udp;
+pub(crate) mod wake;

@@ -17,6 +17,7 @@ mod http;
 mod hygiene;
 mod io;
 mod keys;
+mod lane;
 mod lock;
 mod logging;
 mod marks;
