@@ -2,7 +2,9 @@
 //!
 //! Each module lists its tests in `cases()`. Two labs stand at a time, one a core.
 
+mod crash;
 mod lab_itself;
+mod reach;
 
 use std::process::ExitCode;
 
@@ -20,7 +22,7 @@ fn main() -> ExitCode {
     }
     // Labs are mostly waiting; more than two at a time would starve timers on small machines.
     arguments.test_threads = arguments.test_threads.or(Some(2));
-    let modules = [lab_itself::cases()];
+    let modules = [lab_itself::cases(), reach::cases(), crash::cases()];
     let trials = modules
         .into_iter()
         .flatten()

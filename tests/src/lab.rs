@@ -29,7 +29,7 @@ pub use node::Node;
 pub use place::Place;
 pub use pod::Pod;
 pub use process::Process;
-pub use sotto::{Controller, DaemonSettings, TRUST_DOMAIN, TUNNEL_PORT, program};
+pub use sotto::{Controller, DaemonSettings, TRUST_DOMAIN, TUNNEL_PORT, control_program, program};
 
 use crate::isolation;
 
@@ -43,6 +43,27 @@ pub struct Wires {
     pub mtu: u32,
     /// Whether the uplinks carry super-packets, as no real wire does.
     pub segmentation: Segmentation,
+    /// What the cluster's pods have.
+    pub pods: PodFamilies,
+}
+
+/// Address families of a cluster's pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodFamilies {
+    /// IPv4 and IPv6.
+    Both,
+    /// IPv4 alone: for underlays too narrow for IPv6 inside a tunnel.
+    Ipv4,
+}
+
+impl PodFamilies {
+    /// The cluster's pod ranges, as configuration files have them.
+    pub(crate) fn ranges(self) -> &'static str {
+        match self {
+            Self::Both => r#"["10.244.0.0/16", "fd00:10:244::/56"]"#,
+            Self::Ipv4 => r#"["10.244.0.0/16"]"#,
+        }
+    }
 }
 
 impl Default for Wires {
@@ -50,6 +71,7 @@ impl Default for Wires {
         Self {
             mtu: 1500,
             segmentation: Segmentation::Off,
+            pods: PodFamilies::Both,
         }
     }
 }
@@ -155,7 +177,7 @@ impl Lab {
         std::fs::create_dir_all(store)?;
         let place = Place::machine(name, &self.folder.join(name), &self.registry)?;
         place.publish(&format!("{}-{name}", self.name))?;
-        Controller::new(place, store)
+        Controller::new(place, store, self.wires.pods)
     }
 
     /// Ends every program; machines and wires go when the last handle on them goes.

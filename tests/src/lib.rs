@@ -7,8 +7,11 @@
 pub mod attacker;
 pub mod capture;
 pub mod case;
+pub mod cluster;
+pub mod craft;
 pub mod isolation;
 pub mod lab;
+pub mod leak;
 pub mod story;
 pub mod traffic;
 pub mod wait;

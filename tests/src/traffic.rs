@@ -1,6 +1,8 @@
 //! Flows between pods that carry a canary both ways: TCP, UDP, ICMP and fragments, over both
 //! families.
 
+mod flood;
+
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -9,17 +11,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use flood::{Flood, Listener};
+
 use crate::capture::Canary;
-use crate::lab::Pod;
+use crate::craft::checksum;
+use crate::lab::{Place, Pod};
 
 /// Port of the echo servers.
 const PORT: u16 = 7;
 
 /// How long one answer may take. First packets wait for a handshake.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-
-/// Silence after which nothing more is expected.
-const QUIET: Duration = Duration::from_millis(500);
 
 /// Tries of a datagram that nobody repeats otherwise.
 const TRIES: usize = 5;
@@ -180,6 +182,26 @@ pub fn udp(from: &Pod, to: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> 
 /// # Errors
 /// When no equal reply comes in five tries.
 pub fn ping(from: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> {
+    ping_tries(from, address, payload, TRIES)
+}
+
+/// [`ping`] from a node itself.
+///
+/// # Errors
+/// When no equal reply comes in five tries.
+pub fn ping_from(from: &Place, address: IpAddr, payload: &[u8]) -> Result<()> {
+    ping_tries(from, address, payload, TRIES)
+}
+
+/// [`ping`] without a second try.
+///
+/// # Errors
+/// When no equal reply comes in 2 s.
+pub fn ping_once(from: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> {
+    ping_tries(from, address, payload, 1)
+}
+
+fn ping_tries(from: &Place, address: IpAddr, payload: &[u8], tries: usize) -> Result<()> {
     let (domain, protocol, request, reply) = match address {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, 8, 0),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6, 128, 129),
@@ -195,7 +217,7 @@ pub fn ping(from: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> {
             place.copy_from_slice(&sum.to_be_bytes());
         }
     }
-    for _ in 0..TRIES {
+    for _ in 0..tries {
         socket.send(&message)?;
         let mut buffer = vec![0; 70_000];
         // Other messages may come first; the reply is the one that carries our payload.
@@ -215,63 +237,4 @@ pub fn ping(from: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> {
         }
     }
     anyhow::bail!("no reply")
-}
-
-/// A pod that counts the datagrams it gets.
-#[derive(Debug)]
-pub struct Listener {
-    socket: UdpSocket,
-    address: SocketAddr,
-}
-
-impl Listener {
-    /// Opens it.
-    ///
-    /// # Errors
-    /// When the port is taken.
-    pub fn open(pod: &Pod) -> Result<Self> {
-        let address = SocketAddr::new(pod.ipv4()?, 9);
-        let socket = pod.inside(|| Ok(UdpSocket::bind(address)?))?;
-        Ok(Self { socket, address })
-    }
-
-    /// Lets a pod send datagrams and waits for all of them.
-    ///
-    /// # Errors
-    /// When one does not arrive.
-    pub fn receive_from(&self, pod: &Pod, canary: &Canary, number: usize) -> Result<()> {
-        let sender = pod.inside(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?;
-        self.socket.set_read_timeout(Some(ANSWER_LIMIT))?;
-        let mut buffer = [0; 2048];
-        for count in 0..number {
-            sender.send_to(&canary.repeated(512), self.address)?;
-            let arrived = self.socket.recv(&mut buffer);
-            arrived.with_context(|| format!("datagram {count} of {number} did not arrive"))?;
-        }
-        Ok(())
-    }
-
-    /// How many more come until none comes for half a second.
-    ///
-    /// # Errors
-    /// When the socket fails.
-    pub fn count_more(&self) -> Result<usize> {
-        self.socket.set_read_timeout(Some(QUIET))?;
-        let mut buffer = [0; 2048];
-        Ok(std::iter::from_fn(|| self.socket.recv(&mut buffer).ok()).count())
-    }
-}
-
-/// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = 0;
-    for pair in bytes.chunks(2) {
-        let high = pair.first().copied().unwrap_or(0);
-        let low = pair.get(1).copied().unwrap_or(0);
-        sum += u32::from(u16::from_be_bytes([high, low]));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).unwrap_or(0)
 }

@@ -59,26 +59,35 @@ impl Node {
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, self.number.into()).into()
     }
 
-    /// Lets the machine see the store.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn give_store(&self) -> Result<()> {
+    fn give_store(&self) -> Result<()> {
         self.place.inside(|| {
             std::fs::create_dir_all(STORE)?;
             isolation::mount_bind(&self.store, Path::new(STORE))
         })
     }
 
-    /// Takes the store away, as when an API server is down: the folder is empty, and a daemon
-    /// that has it open hears nothing more.
+    /// Takes the store away, as when an API server is down: the folder is empty and nothing can be
+    /// written to it.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When the kernel refuses.
     pub fn take_store(&self) -> Result<()> {
         self.place.inside(|| {
+            let nothing = Some("tmpfs");
+            let flags = nix::mount::MsFlags::MS_RDONLY;
+            nix::mount::mount(nothing, STORE, nothing, flags, None::<&str>)
+                .context("take the store away")
+        })
+    }
+
+    /// Gives the store back.
+    ///
+    /// # Errors
+    /// When it was not taken.
+    pub fn return_store(&self) -> Result<()> {
+        self.place.inside(|| {
             let flags = nix::mount::MntFlags::MNT_DETACH;
-            nix::mount::umount2(STORE, flags).context("take the store away")
+            nix::mount::umount2(STORE, flags).context("give the store back")
         })
     }
 

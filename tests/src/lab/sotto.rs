@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use node_status::{NodeStatus, PeerStatus, RefusedStatus};
 
+use super::PodFamilies;
 use super::node::{Node, STORE};
 use super::place::Place;
 use super::process::Process;
@@ -55,6 +56,23 @@ fn beside_the_test() -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
+/// Path of the daemon whose tunnels do not encrypt: `$SOTTO_CONTROL_BIN`, else where `make` puts it.
+///
+/// # Errors
+/// When it was not built.
+pub fn control_program() -> Result<PathBuf> {
+    let path = match std::env::var_os("SOTTO_CONTROL_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => beside_the_test()?.join("../plaintext-control/debug/sotto-node"),
+    };
+    ensure!(
+        path.exists(),
+        "{} is not built: run `make build`",
+        path.display()
+    );
+    Ok(path)
+}
+
 /// What may differ between nodes of a lab.
 #[derive(Debug, Clone)]
 pub struct DaemonSettings {
@@ -87,7 +105,8 @@ pub struct Controller {
 }
 
 impl Controller {
-    pub(super) fn new(place: Place, store: &Path) -> Result<Self> {
+    pub(super) fn new(place: Place, store: &Path, pods: PodFamilies) -> Result<Self> {
+        let ranges = pods.ranges();
         place.inside(|| {
             std::fs::create_dir_all(STORE)?;
             isolation::mount_bind(store, Path::new(STORE))
@@ -98,7 +117,7 @@ impl Controller {
                 r#"state_directory = "{CONTROLLER_STATE}"
 store_directory = "{STORE}"
 trust_domain = "{TRUST_DOMAIN}"
-cluster_pod_ranges = ["10.244.0.0/16", "fd00:10:244::/56"]
+cluster_pod_ranges = {ranges}
 underlay_ranges = ["198.51.100.0/24", "2001:db8::/64"]
 service_ranges = []
 "#
@@ -195,6 +214,7 @@ impl Node {
         self.write("/etc/sotto/boot-id", boot)?;
         let (ipv4, ipv6, lanes) = (self.ipv4(), self.ipv6(), settings.lanes);
         let extra = &settings.extra;
+        let ranges = self.wires().pods.ranges();
         let text = format!(
             r#"node_name = "{name}"
 trust_domain = "{TRUST_DOMAIN}"
@@ -203,7 +223,7 @@ join_token_file = "{TOKEN}"
 store_directory = "{STORE}"
 state_directory = "/var/lib/sotto"
 runtime_directory = "/run/sotto"
-cluster_pod_ranges = ["10.244.0.0/16", "fd00:10:244::/56"]
+cluster_pod_ranges = {ranges}
 service_ranges = []
 underlay_ranges = ["198.51.100.0/24", "2001:db8::/64"]
 endpoints = ["{ipv4}", "{ipv6}"]
