@@ -1,6 +1,12 @@
 //! What no compiler checks: which crate may depend on which, what the pure crates must not reach,
 //! and that no file grows beyond reading.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is its failure"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -2,8 +2,16 @@
 //!
 //! Each module lists its tests in `cases()`. Two labs stand at a time, one a core.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is its failure"
+)]
+
 mod crash;
+mod hostile;
 mod lab_itself;
+mod packets;
 mod reach;
 
 use std::process::ExitCode;
@@ -22,7 +30,13 @@ fn main() -> ExitCode {
     }
     // Labs are mostly waiting; more than two at a time would starve timers on small machines.
     arguments.test_threads = arguments.test_threads.or(Some(2));
-    let modules = [lab_itself::cases(), reach::cases(), crash::cases()];
+    let modules = [
+        lab_itself::cases(),
+        reach::cases(),
+        crash::cases(),
+        packets::cases(),
+        hostile::cases(),
+    ];
     let trials = modules
         .into_iter()
         .flatten()

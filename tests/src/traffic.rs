@@ -1,6 +1,8 @@
 //! Flows between pods that carry a canary both ways: TCP, UDP, ICMP and fragments, over both
 //! families.
 
+mod bulk;
+mod ears;
 mod flood;
 
 use std::fmt;
@@ -11,6 +13,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use bulk::{Sum, bulk, checksum_errors};
+pub use ears::{Ears, is_refused, time_exceeded};
 pub use flood::{Flood, Listener};
 
 use crate::capture::Canary;

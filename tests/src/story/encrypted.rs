@@ -9,7 +9,7 @@ use crate::traffic;
 
 pub(super) fn play(stage: &Stage<'_>, cast: &Cast, report: &mut Report) -> Result<()> {
     let neighbour = stage.alice.pod("neighbour")?;
-    let (lab, client, server) = (stage.lab, &cast.client, &cast.server);
+    let (lab, client) = (stage.lab, &cast.client);
     let eve = Capture::on_switch(lab)?;
     let uplinks = [
         Capture::start(lab, &stage.alice, "eth0")?,
@@ -18,23 +18,7 @@ pub(super) fn play(stage: &Stage<'_>, cast: &Cast, report: &mut Report) -> Resul
     let tun = Capture::start(lab, &stage.alice, "sotto0")?;
     let inside = Capture::start(lab, client, "eth0")?;
 
-    for address in [server.ipv4()?, server.ipv6()?] {
-        let url = web::url(address, "/");
-        let page = web::fetch(client, &url)?;
-        let right = page.contains("Only for the client");
-        report.promise(
-            &format!("client$ curl {url}"),
-            &format!("{} bytes", page.len()),
-            right,
-        );
-    }
-    for flow in traffic::Flow::ALL {
-        let arrived = traffic::exchange(flow, client, server, &stage.canary);
-        let seen = arrived
-            .as_ref()
-            .map_or_else(|error| format!("{error:#}"), |()| "both ways".into());
-        report.promise(&format!("{flow} arrives"), &seen, arrived.is_ok());
-    }
+    talk(stage, cast, report)?;
     let (eve, tun, inside) = (eve.stop()?, tun.stop()?, inside.stop()?);
     judge(stage, &eve, report)?;
     point(
@@ -72,6 +56,29 @@ pub(super) fn play(stage: &Stage<'_>, cast: &Cast, report: &mut Report) -> Resul
         "clear: as on any loopback",
     )?;
     same_node(stage, cast, &neighbour, report)
+}
+
+/// The same request as in act 1, and every other kind of packet.
+fn talk(stage: &Stage<'_>, cast: &Cast, report: &mut Report) -> Result<()> {
+    let (client, server) = (&cast.client, &cast.server);
+    for address in [server.ipv4()?, server.ipv6()?] {
+        let url = web::url(address, "/");
+        let page = web::fetch(client, &url)?;
+        let right = page.contains("Only for the client");
+        report.promise(
+            &format!("client$ curl {url}"),
+            &format!("{} bytes", page.len()),
+            right,
+        );
+    }
+    for flow in traffic::Flow::ALL {
+        let arrived = traffic::exchange(flow, client, server, &stage.canary);
+        let seen = arrived
+            .as_ref()
+            .map_or_else(|error| format!("{error:#}"), |()| "both ways".into());
+        report.promise(&format!("{flow} arrives"), &seen, arrived.is_ok());
+    }
+    Ok(())
 }
 
 fn judge(stage: &Stage<'_>, eve: &Recording, report: &mut Report) -> Result<()> {
