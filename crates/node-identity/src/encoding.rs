@@ -96,14 +96,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Reads exactly 64 lower-case hexadecimal digits.
-pub(crate) fn hex32(text: &str) -> Option<[u8; 32]> {
+/// Reads exactly two lower-case hexadecimal digits a byte.
+pub(crate) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
         _ => None,
     };
-    let mut bytes = Vec::with_capacity(32);
+    let mut bytes = Vec::with_capacity(N);
     for pair in text.as_bytes().chunks(2) {
         let [high, low] = pair else { return None };
         bytes.push(digit(*high)? << 4 | digit(*low)?);
@@ -168,7 +168,7 @@ macro_rules! sha256_type {
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 text.strip_prefix("sha256:")
-                    .and_then($crate::encoding::hex32)
+                    .and_then($crate::encoding::from_hex)
                     .map(Self)
                     .ok_or_else(|| $refuse(text.to_owned()))
             }

@@ -9,6 +9,7 @@
 //!                                          tunnel key itself ──┘
 //! ```
 
+mod refusal;
 mod verify;
 
 use std::{fmt, sync::Arc};
@@ -17,7 +18,8 @@ use der::{Any, Decode, Sequence, asn1::OctetString};
 use ed25519_dalek::Signature;
 use thiserror::Error;
 
-pub use verify::{NOT_BEFORE_TOLERANCE, VerifyError};
+pub use refusal::VerifyError;
+pub use verify::NOT_BEFORE_TOLERANCE;
 
 use crate::{
     CertificateError, IdentityKey, KeyStatement, NodeCertificate, Pin, PodRanges, Revocations,

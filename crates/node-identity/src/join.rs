@@ -17,7 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{
     NameError, NodeUid, Pin, SpiffeId, TermsError,
     certificate::check_addresses,
-    encoding::{self, EncodingError, encode, hex, octets},
+    encoding::{self, EncodingError, encode, hex, octets, serde_as_text},
 };
 
 const PREFIX: &str = "sotto1.";
@@ -28,7 +28,7 @@ const MAC_LABEL: &[u8] = b"sotto join v1";
 pub struct JoinTokenId([u8; 16]);
 
 /// What a new node needs to enrol. Prints as `<redacted>` except through `Display`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct JoinToken {
     /// The root to trust.
     pub pin: Pin,
@@ -197,6 +197,18 @@ impl fmt::Display for JoinTokenId {
         f.write_str(&hex(&self.0))
     }
 }
+
+impl FromStr for JoinTokenId {
+    type Err = JoinTokenError;
+
+    fn from_str(text: &str) -> Result<Self, JoinTokenError> {
+        encoding::from_hex(text)
+            .map(Self)
+            .ok_or(JoinTokenError::Text)
+    }
+}
+
+serde_as_text!(JoinTokenId);
 
 impl fmt::Debug for JoinTokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -47,3 +47,6 @@ pub use serial::CertificateSerial;
 pub use statement::{Generation, KeyStatement, StatementError, StatementSigner};
 pub use succession::{Succession, SuccessionError};
 pub use time::UnixTime;
+
+#[cfg(test)]
+mod tests;

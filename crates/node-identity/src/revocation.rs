@@ -7,6 +7,7 @@ mod kept;
 
 use der::{Any, Choice, Decode, Sequence, asn1::OctetString};
 use ed25519_dalek::Signature;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use kept::Revocations;
@@ -20,7 +21,8 @@ use crate::{
 const LABEL: &[u8] = b"sotto revocations v1\0";
 
 /// Who is revoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum RevokedSubject {
     /// An identity key, in every certificate over it.
     IdentityKey(IkHash),
@@ -29,7 +31,7 @@ pub enum RevokedSubject {
 }
 
 /// One revocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RevocationEntry {
     /// Who is revoked.
     pub subject: RevokedSubject,

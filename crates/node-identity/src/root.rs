@@ -3,6 +3,8 @@
 //! A root counts only if its key hashes to a pin that the operator gave; where its certificate
 //! came from is then of no matter.
 
+mod trusted;
+
 use std::fmt;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
@@ -10,6 +12,8 @@ use rand_core::CryptoRng;
 use thiserror::Error;
 use x509_cert::{certificate::Version, ext::pkix::KeyUsages, name::Name};
 use zeroize::Zeroizing;
+
+pub use trusted::TrustedRoots;
 
 use crate::{
     KeyError, NodeCertificate, NodeCertificateTerms, PodRanges, RevocationList,
@@ -103,13 +107,6 @@ pub struct RootCertificate {
     blocks: AddressBlocks,
 }
 
-/// The roots that hash to a pin, and optionally the addresses that the cluster's pods live in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedRoots {
-    roots: Vec<RootCertificate>,
-    cluster: Option<PodRanges>,
-}
-
 impl RootKey {
     /// Makes a new key.
     #[must_use]
@@ -146,16 +143,6 @@ impl RootKey {
         rng: &mut impl CryptoRng,
     ) -> RootCertificate {
         let blocks = AddressBlocks::everything();
-        self.create_with_blocks(trust_domain, now, rng, blocks)
-    }
-
-    fn create_with_blocks(
-        &self,
-        trust_domain: &TrustDomain,
-        now: UnixTime,
-        rng: &mut impl CryptoRng,
-        blocks: AddressBlocks,
-    ) -> RootCertificate {
         let key = self.0.verifying_key();
         let not_after = UnixTime(now.0.saturating_add(ROOT_LIFETIME_SECONDS)).min(LAST_DATE);
         // 63 bits: an INTEGER of 8 bytes, positive.
@@ -199,11 +186,7 @@ impl RootKey {
         if terms.key.to_bytes() == root.key.to_bytes() {
             return Err(IssueError::RootKey);
         }
-        Ok(self.sign_terms(terms))
-    }
-
-    fn sign_terms(&self, terms: &NodeCertificateTerms) -> NodeCertificate {
-        NodeCertificate::sign(terms, &self.0)
+        Ok(NodeCertificate::sign(terms, &self.0))
     }
 
     /// Signs a revocation list.
@@ -318,51 +301,6 @@ fn read_trust_domain(body: &CertificateBody) -> Option<TrustDomain> {
     let (uri, addresses) = x509::read_alternative_names(&body.extensions)?;
     let name = uri.strip_prefix("spiffe://")?;
     addresses.is_empty().then(|| name.parse().ok())?
-}
-
-impl TrustedRoots {
-    /// Keeps those candidates that hash to a pin. Candidates may come from anywhere.
-    #[must_use]
-    pub fn new(pins: &[Pin], candidates: impl IntoIterator<Item = RootCertificate>) -> Self {
-        let mut roots: Vec<RootCertificate> = candidates
-            .into_iter()
-            .filter(|root| pins.contains(&root.pin()))
-            .collect();
-        roots.sort_by(|one, other| one.der.cmp(&other.der));
-        roots.dedup();
-        Self {
-            roots,
-            cluster: None,
-        }
-    }
-
-    /// Also confines pods to these ranges, and nodes' addresses to the rest.
-    #[must_use]
-    pub fn within(mut self, cluster: PodRanges) -> Self {
-        self.cluster = Some(cluster);
-        self
-    }
-
-    /// The trusted root certificates.
-    pub fn iter(&self) -> impl Iterator<Item = &RootCertificate> {
-        self.roots.iter()
-    }
-
-    /// Whether no candidate matched a pin: nothing can be verified then.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.roots.is_empty()
-    }
-
-    /// Whether a root with this pin is here.
-    #[must_use]
-    pub fn contains(&self, pin: &Pin) -> bool {
-        self.roots.iter().any(|root| root.pin() == *pin)
-    }
-
-    pub(crate) const fn cluster(&self) -> Option<&PodRanges> {
-        self.cluster.as_ref()
-    }
 }
 
 impl fmt::Debug for RootKey {

@@ -240,9 +240,11 @@ pub(crate) fn read_alternative_names(extensions: &[Extension]) -> Option<(String
     let Some(GeneralName::UniformResourceIdentifier(uri)) = names.next() else {
         return None;
     };
-    let addresses = names.map(|name| match name {
-        GeneralName::IpAddress(octets) => encoding::address_from(&octets).ok(),
-        _ => None,
+    let addresses = names.map(|name| {
+        let GeneralName::IpAddress(octets) = name else {
+            return None;
+        };
+        encoding::address_from(&octets).ok()
     });
     Some((uri.as_str().to_owned(), addresses.collect::<Option<_>>()?))
 }
