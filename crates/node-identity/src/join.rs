@@ -129,6 +129,20 @@ impl JoinTokenId {
     }
 }
 
+/// In constant time as far as the secret goes.
+impl PartialEq for JoinToken {
+    fn eq(&self, other: &Self) -> bool {
+        let secret: bool = self.secret.ct_eq(&*other.secret).into();
+        secret
+            && self.id == other.id
+            && self.pin == other.pin
+            && self.identity == other.identity
+            && self.endpoints == other.endpoints
+    }
+}
+
+impl Eq for JoinToken {}
+
 /// No endpoints are allowed here: then the underlay ranges decide.
 fn check(endpoints: &[IpAddr]) -> Result<(), JoinTokenError> {
     if endpoints.is_empty() {
