@@ -108,7 +108,7 @@ pub(crate) enum Step {
     /// Give the lanes the receiving keys.
     Install(Installed),
     /// Both ends have the keys: the choice has to be made anew.
-    Confirmed(TransportId),
+    Confirmed,
     /// Erase the transport.
     Forget(TransportId),
     /// The wish was given up after 90 seconds.
@@ -423,8 +423,8 @@ impl Agreement {
             accept_hash,
             confirm,
         };
-        let id = self.install(message.id, base, origin, agreed, context);
-        self.steps.push_back(Step::Confirmed(id));
+        self.install(message.id, base, origin, agreed, context);
+        self.steps.push_back(Step::Confirmed);
         self.send(MessageKind::KeyConfirm, message.id, confirm.to_vec());
     }
 
@@ -436,7 +436,7 @@ impl Agreement {
         if let Some(held) = held.filter(|it| it.role() == Role::Accepter)
             && held.confirm(&confirmation)
         {
-            self.steps.push_back(Step::Confirmed(held.id));
+            self.steps.push_back(Step::Confirmed);
         }
     }
 
@@ -457,7 +457,7 @@ impl Agreement {
         origin: Origin,
         agreed: Agreed,
         context: &mut Context<'_>,
-    ) -> TransportId {
+    ) {
         while self.held.len() >= MAX_HELD
             && let Some(id) = self.displaced()
         {
@@ -482,9 +482,7 @@ impl Agreement {
             keys: agreed.receive,
             born: held.born,
         }));
-        let id = held.id;
         self.held.push(held);
-        id
     }
 
     /// Which transport makes room: the oldest unconfirmed that never opened anything, else the

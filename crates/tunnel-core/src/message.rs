@@ -39,6 +39,7 @@ pub(crate) const CONFIRMATION_SIZE: usize = 16;
 const OFFER_LABEL: &[u8] = b"sotto offer";
 
 /// What a control message is.
+#[expect(clippy::enum_variant_names, reason = "the protocol's names")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum MessageKind {
     /// The encapsulation key, fresh randomness and the suites of an offer.

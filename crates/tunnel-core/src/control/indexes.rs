@@ -1,6 +1,7 @@
 //! Which session or transport a number belongs to.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rand_core::CryptoRng;
 
@@ -25,8 +26,8 @@ impl Indexes {
     ) -> SessionIndex {
         loop {
             let index = SessionIndex::truncate(rng.next_u32());
-            if !self.sessions.contains_key(&index) {
-                self.sessions.insert(index, (peer, pair));
+            if let Entry::Vacant(free) = self.sessions.entry(index) {
+                free.insert((peer, pair));
                 return index;
             }
         }

@@ -303,7 +303,7 @@ impl Pair {
                 }
                 Step::Send(message) => self.send(&message, env),
                 Step::Install(installed) => self.install(&installed, env),
-                Step::Confirmed(_) => outcome.rechoose = true,
+                Step::Confirmed => outcome.rechoose = true,
                 Step::Forget(transport) => {
                     outcome.rechoose = true;
                     self.forget(transport, env);

@@ -11,12 +11,10 @@ const HOP_LIMIT: u8 = 1;
 fn header(payload: usize) -> [u8; HEADER_SIZE] {
     let [high, low] = u16::try_from(payload).unwrap_or(u16::MAX).to_be_bytes();
     let mut header = [0; HEADER_SIZE];
-    let start = [0x60, 0, 0, 0, high, low, NEXT_HEADER, HOP_LIMIT, 0xfe, 0x80];
-    header[..start.len()].copy_from_slice(&start);
-    header[23] = 1;
-    header[24] = 0xfe;
-    header[25] = 0x80;
-    header[39] = 2;
+    [header[0], header[4], header[5]] = [0x60, high, low];
+    [header[6], header[7]] = [NEXT_HEADER, HOP_LIMIT];
+    [header[8], header[9], header[23]] = [0xfe, 0x80, 1];
+    [header[24], header[25], header[39]] = [0xfe, 0x80, 2];
     header
 }
 
