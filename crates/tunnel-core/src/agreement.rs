@@ -433,9 +433,7 @@ impl Agreement {
             return;
         };
         let held = self.held.iter_mut().find(|it| it.answers(message.id));
-        if let Some(held) = held.filter(|it| it.role() == Role::Accepter)
-            && held.confirm(&confirmation)
-        {
+        if held.is_some_and(|it| it.confirm(&confirmation)) {
             self.steps.push_back(Step::Confirmed);
         }
     }
