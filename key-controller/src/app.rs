@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::arguments::{Arguments, RootVerb, TokenVerb, Verb};
 use crate::config::{LogFormat, Settings};
 use crate::ledger::{Ledger, LedgerFile};
-use crate::reconcile::{Controller, StepError};
+use crate::reconcile::Controller;
 use crate::signer::Signer;
 use crate::tokens::{self, Invitation};
 use crate::{state, verbs};
@@ -137,8 +137,8 @@ async fn keep_going<S: ClusterStore>(
         let stamp = file.stamp();
         let pause = match controller.step(now()?, &mut random()).await {
             Ok(()) => LONGEST_SLEEP,
-            Err(StepError::Store(error)) => {
-                error!(error = %chain(&error), "Store not reached, trying again");
+            Err(error) if error.may_pass() => {
+                error!(error = %chain(&error), "Step not finished, trying again");
                 RETRY_AFTER
             }
             Err(error) => return Err(error.into()),

@@ -192,6 +192,9 @@ impl NodeRecord {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 mod key_as_hex {
     use node_identity::IdentityPublic;
     use serde::de::Error;

@@ -41,6 +41,23 @@ pub(crate) enum StepError {
     Store(#[from] StoreError),
 }
 
+impl StepError {
+    /// Whether trying again can help: a full disk may, a damaged ledger is for a person.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Store(_) => true,
+            Self::Ledger(error) => match error {
+                LedgerError::Read { .. }
+                | LedgerError::Write { .. }
+                | LedgerError::Conflict { .. } => true,
+                LedgerError::Missing { .. }
+                | LedgerError::Damaged { .. }
+                | LedgerError::Exists { .. } => false,
+            },
+        }
+    }
+}
+
 /// The answer to one request and, for the log, what it rests on.
 struct Answer<'a> {
     request: &'a StoredRequest,

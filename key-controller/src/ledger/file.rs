@@ -20,6 +20,8 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 const FILE: &str = "ledger";
 const LOCK: &str = "ledger.lock";
+/// One name, as only the holder of the lock writes: a crash leaves one such file, not many.
+const PARTIAL: &str = "ledger.partial";
 
 /// Where the ledger is kept.
 #[derive(Debug, Clone)]
@@ -181,19 +183,24 @@ impl LedgerFile {
             source,
         };
         let bytes = encode(ledger);
-        // Mode 0600, as tempfile makes all its files.
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder).map_err(failed)?;
+        let partial = self.folder.join(PARTIAL);
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&partial)
+            .map_err(failed)?;
         file.write_all(&bytes).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&self.path)
-            .map_err(|error| failed(error.error))?;
+        file.sync_all().map_err(failed)?;
+        fs::rename(&partial, &self.path).map_err(failed)?;
         File::open(&self.folder)
             .and_then(|folder| folder.sync_all())
             .map_err(failed)
     }
 }
 
-fn encode(ledger: &Ledger) -> Zeroizing<Vec<u8>> {
+pub(super) fn encode(ledger: &Ledger) -> Zeroizing<Vec<u8>> {
     #[expect(
         clippy::expect_used,
         reason = "map keys are strings and nothing else can fail"
@@ -207,7 +214,7 @@ fn encode(ledger: &Ledger) -> Zeroizing<Vec<u8>> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<Ledger, String> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Ledger, String> {
     let end = bytes
         .iter()
         .position(|byte| *byte == b'\n')

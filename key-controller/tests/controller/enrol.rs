@@ -6,7 +6,7 @@ use cluster_store::{ClusterStore, PendingReason, RequestState};
 use node_identity::{IdentityKey, JoinToken, RevokedSubject, Succession};
 use rand_core::SeedableRng;
 
-use crate::rig::{Node, Rig, complaint, now, run, succeeded, text};
+use crate::rig::{Node, Rig, complaint, now, run, succeeded, text, wait};
 
 const ALICE: [&str; 2] = ["198.51.100.1", "2001:db8::1"];
 const BOB: [&str; 2] = ["198.51.100.2", "2001:db8::2"];
@@ -211,9 +211,10 @@ fn an_expired_token_and_a_deleted_one_enrol_nobody() {
     let revoked = rig.token("bob", &[]);
     succeeded(rig.verb(&["revoke", "bob"]));
     let made = now();
-    while now().0 < made.0 + 2 {
-        std::thread::yield_now();
-    }
+    wait(
+        || (now().0 >= made.0 + 2).then_some(()),
+        "the token expires",
+    );
 
     let late = Node::new(1, &short, &ALICE).ask(&rig, Some(&short));
     let gone = Node::new(2, &revoked, &BOB).ask(&rig, Some(&revoked));

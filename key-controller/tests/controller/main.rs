@@ -1,4 +1,5 @@
 //! The real binary on a folder of its own, with nodes played by the test.
 
 mod enrol;
+mod faults;
 mod rig;

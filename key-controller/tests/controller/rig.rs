@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::future::Future;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -91,14 +92,15 @@ impl Rig {
         running
     }
 
-    /// Runs a controller that is expected to give up by itself.
+    /// Runs a controller that is expected to give up by itself; returns what it said.
     pub(crate) fn start_in_vain(&self) -> String {
-        let output = self.command().stderr(Stdio::piped()).output().unwrap();
-        assert!(
-            !output.status.success(),
-            "the controller started and stopped"
-        );
-        String::from_utf8(output.stderr).unwrap()
+        let mut running = Running(self.command().stderr(Stdio::piped()).spawn().unwrap());
+        let status = wait(|| running.0.try_wait().unwrap(), "the controller gives up");
+        assert!(!status.success(), "the controller started and stopped");
+        let mut said = String::new();
+        let mut from = running.0.stderr.take().unwrap();
+        from.read_to_string(&mut said).unwrap();
+        said
     }
 
     fn command(&self) -> Command {
@@ -125,31 +127,17 @@ impl Rig {
 
     /// Waits until the store looks as it should.
     pub(crate) fn wait(&self, what: &str, holds: impl Fn(&Published) -> bool) -> Published {
-        let until = Instant::now() + LIMIT;
-        loop {
-            let found = run(self.store().published()).unwrap();
-            if holds(&found) {
-                return found;
-            }
-            assert!(Instant::now() < until, "waited in vain: {what}");
-            std::thread::yield_now();
-        }
+        let found = || run(self.store().published()).unwrap();
+        wait(|| Some(found()).filter(&holds), what)
     }
 
-    /// Waits until a request has one of the states.
+    /// Waits until a request has the state.
     pub(crate) fn answer(&self, id: &RequestId, wanted: RequestState) {
-        let until = Instant::now() + LIMIT;
-        loop {
-            let state = run(self.store().request_state(id)).unwrap();
-            if state == Some(wanted) {
-                return;
-            }
-            assert!(
-                Instant::now() < until,
-                "waited for {wanted:?}, it is {state:?}"
-            );
-            std::thread::yield_now();
-        }
+        let state = || run(self.store().request_state(id)).unwrap();
+        wait(
+            || state().filter(|state| *state == wanted),
+            &format!("{wanted:?}"),
+        );
     }
 
     /// The node's certificate, verified by nothing yet.
@@ -243,6 +231,18 @@ impl Node {
         let id = self.ask(rig, Some(token));
         rig.answer(&id, RequestState::Issued);
         rig.certificate(&self.identity.uid).unwrap()
+    }
+}
+
+/// Looks again and again, with a pause that leaves the processor to those who are waited for.
+pub(crate) fn wait<T>(mut look: impl FnMut() -> Option<T>, what: &str) -> T {
+    let until = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "waited in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
