@@ -7,13 +7,14 @@
 //! node's key stays. V8: one key, one node. V9: addresses and pod ranges are free. V10: limits.
 
 mod grant;
+mod refusal;
 
 use std::net::IpAddr;
 
 use cluster_store::{EnrolmentRequest, PendingReason, TokenProof};
 use node_identity::{
-    CertificateRequest, IdentityPublic, IkHash, JoinTokenId, MAX_ADDRESSES, NodeName, NodeUid,
-    PodRanges, SpiffeId, Succession, UnixTime,
+    CertificateRequest, IdentityPublic, IkHash, JoinTokenId, MAX_ADDRESSES, NodeUid, PodRanges,
+    SpiffeId, Succession, UnixTime,
 };
 use rand_core::CryptoRng;
 
@@ -21,6 +22,7 @@ use crate::config::Settings;
 use crate::ledger::{Ledger, NodeRecord};
 
 pub(crate) use grant::Grant;
+pub(crate) use refusal::Refusal;
 
 /// How long the same question gets the same certificate instead of a new one: longer than any
 /// retry of a node, shorter than any renewal (a guess).
@@ -48,76 +50,6 @@ pub(crate) enum Decision {
     },
     /// Never for this request.
     Refused(Refusal),
-}
-
-/// Why a request is refused. The log and the counters tell; the requester is not told.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
-    #[error("V1: the request is malformed: {0}")]
-    Malformed(String),
-    #[error("V2: no token, and the ledger does not know the key")]
-    NoAuthority,
-    #[error("V2: the token was not made here, or is long gone")]
-    UnknownToken,
-    #[error("V2: the token's MAC is wrong")]
-    WrongMac,
-    #[error("V3: the token was used before, with another key")]
-    TokenUsed,
-    #[error("V4: the token has expired")]
-    TokenExpired,
-    #[error("V5: the node is revoked")]
-    Revoked,
-    #[error("V6: the trust domain is another")]
-    ForeignTrustDomain,
-    #[error("V6: the UID is not the token's")]
-    WrongUid,
-    #[error("V6: the name is not this node's")]
-    WrongName,
-    #[error("V6: a node that is not revoked has the name")]
-    NameTaken,
-    #[error("V7: the succession is not signed by the node's present key")]
-    BadSuccession,
-    #[error("V8: the key is the root's own")]
-    KeyOfRoot,
-    #[error("V8: the key belongs to another node")]
-    KeyOfAnotherNode,
-    #[error("V8: the key was replaced by order of an operator")]
-    RetiredKey,
-    #[error("V9: {0} addresses, 1 to 8 are expected")]
-    AddressCount(usize),
-    #[error("V9: address {0} is not on the underlay, or not allowed by the token")]
-    AddressNotAllowed(IpAddr),
-    #[error("V9: address {address} is {owner}'s, a live node")]
-    AddressTaken { address: IpAddr, owner: NodeName },
-    #[error("V9: the node's pod ranges lie outside the cluster's")]
-    RangesOutsideCluster,
-}
-
-impl Refusal {
-    /// A short constant name for counters.
-    pub(crate) fn label(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) => "malformed",
-            Self::NoAuthority => "no_authority",
-            Self::UnknownToken => "unknown_token",
-            Self::WrongMac => "wrong_mac",
-            Self::TokenUsed => "token_used",
-            Self::TokenExpired => "token_expired",
-            Self::Revoked => "revoked",
-            Self::ForeignTrustDomain => "foreign_trust_domain",
-            Self::WrongUid => "wrong_uid",
-            Self::WrongName => "wrong_name",
-            Self::NameTaken => "name_taken",
-            Self::BadSuccession => "bad_succession",
-            Self::KeyOfRoot => "key_of_root",
-            Self::KeyOfAnotherNode => "key_of_another_node",
-            Self::RetiredKey => "retired_key",
-            Self::AddressCount(_) => "address_count",
-            Self::AddressNotAllowed(_) => "address_not_allowed",
-            Self::AddressTaken { .. } => "address_taken",
-            Self::RangesOutsideCluster => "ranges_outside_cluster",
-        }
-    }
 }
 
 /// A request that parsed, with what it is judged by.

@@ -237,7 +237,7 @@ fn read_published(path: &Path) -> Result<Published, StoreError> {
         roots: pins
             .into_iter()
             .map(|pin| PublishedRoot {
-                pin: pin.clone(),
+                pin: *pin,
                 certificate: roots.get(pin).cloned(),
                 revocations: lists.get(pin).cloned(),
             })

@@ -1,5 +1,12 @@
 //! Requests and answers as they are written down: one form, and nothing else is taken.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
 use cluster_store::{
     DecodeError, EnrolmentRequest, PendingReason, RequestId, RequestState, TokenProof,
 };
