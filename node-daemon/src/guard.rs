@@ -107,8 +107,9 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Builds the guard, or what is missing of it. The tun device must exist. `journal_path` is
-    /// where the node's earlier settings are kept for [`uninstall`].
+    /// Builds the guard, or what is missing of it, and retires what an earlier daemon's plan left.
+    /// The tun device must exist. `journal_path` is where the node's earlier settings are kept for
+    /// [`uninstall`].
     ///
     /// # Errors
     /// The first thing that cannot be built. Forwarding is then as it was.
@@ -127,11 +128,12 @@ impl Guard {
         if let Some(failure) = inspection.failures.into_iter().next() {
             return Err(failure);
         }
-        guard.repair_forward_chain();
-        match inspection.tun {
-            TunState::Present => Ok(guard),
-            TunState::Gone => Err(GuardError::NoTun(guard.plan.tun)),
+        if inspection.tun == TunState::Gone {
+            return Err(GuardError::NoTun(guard.plan.tun));
         }
+        way::retire(&mut guard.route, &guard.plan)?;
+        guard.repair_forward_chain();
+        Ok(guard)
     }
 
     /// Goes over to another plan: the rules in one transaction, then what is new of the routes,
@@ -144,11 +146,11 @@ impl Guard {
         if plan == self.plan {
             return Ok(());
         }
-        let former = std::mem::replace(&mut self.plan, plan);
+        self.plan = plan;
         if let Some(failure) = self.repair().failures.into_iter().next() {
             return Err(failure);
         }
-        way::retire(&mut self.route, &former, &self.plan)
+        way::retire(&mut self.route, &self.plan)
     }
 
     /// Looks at every part and puts back what is gone.

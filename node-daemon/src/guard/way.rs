@@ -43,35 +43,33 @@ pub(super) fn restore(
     })
 }
 
-/// Deletes what the former plan wanted and the present one does not. Routes and rules that are in
-/// neither are not touched: pods' routes carry the same protocol number.
-pub(super) fn retire(
-    netlink: &mut RouteNetlink,
-    former: &GuardPlan,
-    present: &GuardPlan,
-) -> Result<(), GuardError> {
-    let device = find_tun(netlink, present)?.map(|tun| tun.index);
-    let gone = missing(&planned_rules(former), &planned_rules(present));
+/// Deletes what an earlier plan wanted and this one does not, once all that is planned stands.
+///
+/// A pod's own route is the plugin's and stays, though it carries our protocol number.
+pub(super) fn retire(netlink: &mut RouteNetlink, plan: &GuardPlan) -> Result<(), GuardError> {
+    let device = find_tun(netlink, plan)?.map(|tun| tun.index);
+    let planned = planned_rules(plan);
     for found in netlink.rules()? {
-        if found.rule.as_ref().is_some_and(|rule| gone.contains(rule)) {
+        if found
+            .rule
+            .as_ref()
+            .is_none_or(|rule| !planned.contains(rule))
+        {
             netlink.delete_rule(&found)?;
         }
     }
-    let gone = missing(
-        &planned_routes(former, device),
-        &planned_routes(present, device),
-    );
+    let planned = planned_routes(plan, device);
     for found in netlink.routes()? {
         if found
             .route
             .as_ref()
-            .is_some_and(|route| gone.contains(route))
+            .is_some_and(|route| !planned.contains(route))
         {
             netlink.delete_route(&found)?;
         }
     }
-    for address in missing(&former.tun_addresses, &present.tun_addresses) {
-        if let Some(index) = device {
+    for (index, address) in netlink.addresses()? {
+        if device == Some(index) && !plan.tun_addresses.contains(&address) {
             netlink.delete_address(index, address)?;
         }
     }
