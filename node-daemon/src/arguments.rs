@@ -7,15 +7,15 @@ use clap::{Args, Parser, Subcommand};
 /// The Sotto node daemon.
 #[derive(Debug, Parser)]
 #[command(name = "sotto-node", version)]
-pub(crate) struct Arguments {
+pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub command: Command,
 }
 
 /// What `sotto-node` can be asked to do.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub enum Command {
     /// Run the daemon until SIGTERM or SIGINT; guard and pods' links stay when it ends.
     Run(ConfigFile),
     /// Check configuration and machine, change nothing.
@@ -28,17 +28,17 @@ pub(crate) enum Command {
 
 /// Where the configuration is.
 #[derive(Debug, Args)]
-pub(crate) struct ConfigFile {
+pub struct ConfigFile {
     /// The configuration, a TOML file.
     #[arg(
         long,
         env = "SOTTO_NODE_CONFIG",
         default_value = "/etc/sotto/node.toml"
     )]
-    pub(crate) config: PathBuf,
+    pub config: PathBuf,
 }
 
 /// Parses the process's arguments; prints usage and exits on a mistake.
-pub(crate) fn parse() -> Arguments {
+pub fn parse() -> Arguments {
     Arguments::parse()
 }

@@ -16,12 +16,26 @@ pub(crate) fn moment() -> Moment {
     Moment::since_boot(now)
 }
 
-/// The wall clock, for dates in certificates and lists.
-pub(crate) fn wall() -> UnixTime {
-    UnixTime(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs(),
-    )
+/// The wall clock since 1970.
+pub(crate) fn wall_precisely() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// The two clocks, read together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// Time since boot, for intervals.
+    pub(crate) moment: Moment,
+    /// The time of day, for dates.
+    pub(crate) wall: UnixTime,
+}
+
+/// Reads both clocks.
+pub(crate) fn now() -> Now {
+    Now {
+        moment: moment(),
+        wall: UnixTime(wall_precisely().as_secs()),
+    }
 }

@@ -158,11 +158,16 @@ pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// When the system refuses.
 pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".refused");
-    let aside = PathBuf::from(aside);
+    let aside = aside(path);
     fs::rename(path, &aside).map_err(system("set aside", path))?;
     Ok(aside)
+}
+
+/// Where [`set_aside`] moves a file.
+pub(crate) fn aside(path: &Path) -> PathBuf {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".refused");
+    PathBuf::from(aside)
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@ use std::time::Duration;
 use base64ct::{Base64, Encoding};
 use node_identity::{
     CertificateSerial, Envelope, Generation, KeyStatement, NodeCertificate, SealError, TunnelKey,
-    UnixTime,
+    UnixTime, VerifiedPeer,
 };
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::warn;
+use tunnel_core::control::OwnGeneration;
 use zeroize::Zeroizing;
 
 use crate::files::{self, FileError};
@@ -40,6 +41,8 @@ pub(crate) struct OwnedGeneration {
     pub(crate) envelope: Envelope,
     /// When it was made.
     pub(crate) made: UnixTime,
+    /// The highest handshake timestamp used under it: peers refuse lower ones.
+    pub(crate) stamp: Option<UnixTime>,
 }
 
 /// What the newest generation has to say.
@@ -73,6 +76,9 @@ pub(crate) enum Due {
     /// The clock went back behind the time at which it was made.
     #[error("the clock was set back")]
     Clock,
+    /// The machine's memory was copied: somebody else may have the key.
+    #[error("the machine's memory was copied")]
+    Copied,
 }
 
 /// The generations of this boot, the newest first, and the file that keeps them over a restart.
@@ -98,9 +104,52 @@ struct GenerationEntry {
     key: String,
     envelope: String,
     made: u64,
+    stamp: Option<u64>,
 }
 
 impl OwnedGeneration {
+    /// Makes the generation of this number; it is in use only once installed.
+    ///
+    /// # Errors
+    /// When the statement contradicts the certificate.
+    pub(crate) fn make(
+        identity: &Identity,
+        certificate: &NodeCertificate,
+        wanted: &Wanted,
+        generation: Generation,
+        now: UnixTime,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, SealError> {
+        let key = TunnelKey::generate(rng);
+        let statement = KeyStatement {
+            identity: identity.id.clone(),
+            certificate_serial: wanted.serial,
+            identity_key_hash: identity.key.public().hash(),
+            generation,
+            tunnel_key: key.public(),
+            endpoints: wanted.endpoints.clone(),
+            base_port: wanted.base_port,
+            lanes: wanted.lanes,
+        };
+        let envelope = Envelope::seal(&statement, &identity.key, &key, certificate)?;
+        Ok(Self {
+            key,
+            envelope,
+            made: now,
+            stamp: None,
+        })
+    }
+
+    /// The generation as the agreement takes it.
+    pub(crate) fn to_control(&self, verified: VerifiedPeer) -> OwnGeneration {
+        let key = TunnelKey::from_bytes(&self.key.to_bytes());
+        OwnGeneration {
+            verified,
+            key,
+            highest_stamp: self.stamp,
+        }
+    }
+
     /// What T and the identity key signed.
     pub(crate) fn statement(&self) -> &KeyStatement {
         self.envelope.statement()
@@ -189,37 +238,6 @@ impl Generations {
         (now.duration_since(newest.made) >= lifetime(newest)).then_some(Due::Age)
     }
 
-    /// Makes the generation of this number; it is in use only once installed.
-    ///
-    /// # Errors
-    /// When the statement contradicts the certificate.
-    pub(crate) fn make(
-        identity: &Identity,
-        certificate: &NodeCertificate,
-        wanted: &Wanted,
-        generation: Generation,
-        now: UnixTime,
-        rng: &mut impl CryptoRng,
-    ) -> Result<OwnedGeneration, SealError> {
-        let key = TunnelKey::generate(rng);
-        let statement = KeyStatement {
-            identity: identity.id.clone(),
-            certificate_serial: wanted.serial,
-            identity_key_hash: identity.key.public().hash(),
-            generation,
-            tunnel_key: key.public(),
-            endpoints: wanted.endpoints.clone(),
-            base_port: wanted.base_port,
-            lanes: wanted.lanes,
-        };
-        let envelope = Envelope::seal(&statement, &identity.key, &key, certificate)?;
-        Ok(OwnedGeneration {
-            key,
-            envelope,
-            made: now,
-        })
-    }
-
     /// Takes a generation into use, before the others.
     ///
     /// # Errors
@@ -230,21 +248,33 @@ impl Generations {
         self.save()
     }
 
-    /// Forgets the generations that are no longer in use; the newest always is.
+    /// Erases a generation that is no longer in use.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn retain(&mut self, in_use: impl Fn(Generation) -> bool) -> Result<(), FileError> {
-        let before = self.kept.len();
-        let newest = self.newest().map(|newest| newest.statement().generation);
-        self.kept.retain(|kept| {
-            Some(kept.statement().generation) == newest || in_use(kept.statement().generation)
-        });
-        if self.kept.len() == before {
-            Ok(())
-        } else {
-            self.save()
+    pub(crate) fn retire(&mut self, generation: u64) -> Result<(), FileError> {
+        self.kept
+            .retain(|kept| kept.statement().generation.0 != generation);
+        self.save()
+    }
+
+    /// Notes the highest handshake timestamp used under a generation.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn remember_stamp(
+        &mut self,
+        generation: u64,
+        seconds: u64,
+    ) -> Result<(), FileError> {
+        for kept in self
+            .kept
+            .iter_mut()
+            .filter(|kept| kept.statement().generation.0 == generation)
+        {
+            kept.stamp = Some(UnixTime(seconds));
         }
+        self.save()
     }
 
     fn save(&self) -> Result<(), FileError> {
@@ -293,6 +323,7 @@ fn read_entry(entry: &GenerationEntry, identity: &Identity) -> Result<OwnedGener
         key,
         envelope,
         made: UnixTime(entry.made),
+        stamp: entry.stamp.map(UnixTime),
     })
 }
 
@@ -301,5 +332,6 @@ fn write_entry(generation: &OwnedGeneration) -> GenerationEntry {
         key: Base64::encode_string(generation.key.to_bytes().as_slice()),
         envelope: Base64::encode_string(&generation.envelope.to_der()),
         made: generation.made.0,
+        stamp: generation.stamp.map(|stamp| stamp.0),
     }
 }

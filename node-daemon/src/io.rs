@@ -6,6 +6,7 @@ pub(crate) mod allocator;
 pub(crate) mod capture;
 pub(crate) mod guard;
 pub(crate) mod netlink;
+pub(crate) mod random;
 pub(crate) mod sysctl;
 pub(crate) mod tun;
 pub(crate) mod udp;

@@ -17,7 +17,9 @@ use crate::config::Config;
 use crate::files::{self, FileError};
 
 /// The file's name in the state directory.
-const IDENTITY_FILE: &str = "identity.json";
+pub(crate) const IDENTITY_FILE: &str = "identity.json";
+/// The tunnel keys' file in the runtime directory.
+pub(crate) const TUNNEL_KEYS_FILE: &str = "tunnel-keys.json";
 /// Longer is no machine or boot id.
 const LONGEST_ID: usize = 128;
 
@@ -242,7 +244,7 @@ fn create(
 /// Where the tunnel key may be kept, and why not on disk if it may not.
 pub(crate) fn tunnel_key_file(runtime_directory: &Path) -> Option<PathBuf> {
     match crate::memory_file_system::keeps_off_disk(runtime_directory) {
-        Ok(()) => Some(runtime_directory.join("generations.json")),
+        Ok(()) => Some(runtime_directory.join(TUNNEL_KEYS_FILE)),
         Err(reason) => {
             warn!(directory = %runtime_directory.display(), %reason, "Tunnel key stays in memory only: a restart will need the store");
             None

@@ -16,7 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 
 /// The lock file's name in the runtime directory.
-const LOCK_FILE: &str = "sotto-node.lock";
+pub(crate) const LOCK_FILE: &str = "sotto-node.lock";
 /// The abstract address that stands for "the Sotto daemon of this network namespace".
 const LOCK_ADDRESS: &[u8] = b"sotto-node";
 

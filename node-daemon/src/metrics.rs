@@ -1,5 +1,6 @@
 //! The snapshot as Prometheus metrics (OpenMetrics text).
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use node_status::{PeerStatus, TunnelStatus};
@@ -49,70 +50,62 @@ fn encode_node(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::R
         .generation
         .as_ref()
         .map_or(0, |generation| generation.age_seconds);
-    let lone = |value: u64| vec![(Vec::new(), value)];
-    gauge(
-        encoder,
-        "ready",
-        "1 when this node serves pods",
-        lone(u64::from(status.is_ready())),
-    )?;
-    gauge(
-        encoder,
-        "certificate_not_after_seconds",
-        "End of the node certificate, Unix time",
-        lone(not_after),
-    )?;
-    gauge(
-        encoder,
-        "tunnel_key_age_seconds",
-        "Age of the tunnel key in use",
-        lone(key_age),
-    )?;
-    gauge(
-        encoder,
-        "peers_refused",
-        "Nodes and entries of the store that are not believed",
-        lone(status.refused.len() as u64),
-    )?;
-    gauge(
-        encoder,
-        "store_entries_unreadable",
-        "Entries of the store that could not be read",
-        lone(telemetry.unreadable_entries),
-    )?;
-    gauge(
-        encoder,
-        "revocations_overdue_seconds",
-        "How long a new revocation list is overdue",
-        lone(telemetry.revocations_overdue_seconds),
-    )?;
-    counter(
-        encoder,
-        "store_failures",
-        "Failed operations on the store",
-        lone(telemetry.store_failures),
-    )?;
-    counter(
-        encoder,
-        "transports_agreed",
-        "Transports agreed with peers",
-        lone(telemetry.transports_agreed),
-    )?;
-    counter(
-        encoder,
-        "agreements_failed",
-        "Agreements given up",
-        lone(telemetry.agreements_failed),
-    )?;
-    counter(
-        encoder,
-        "lane_events_lost",
-        "Lanes' events that the control task was too slow for",
-        lone(telemetry.lane_events_lost),
-    )?;
-    let drops = telemetry
-        .drops
-        .iter()
+    let refused = status.refused.len() as u64;
+    for (name, help, value) in [
+        (
+            "ready",
+            "1 when this node serves pods",
+            u64::from(status.is_ready()),
+        ),
+        (
+            "certificate_not_after_seconds",
+            "End of the node certificate, Unix time",
+            not_after,
+        ),
+        (
+            "tunnel_key_age_seconds",
+            "Age of the tunnel key in use",
+            key_age,
+        ),
+        (
+            "peers_refused",
+            "Nodes and entries of the store that are not believed",
+            refused,
+        ),
+        (
+            "store_entries_unreadable",
+            "Entries of the store that could not be read",
+            telemetry.unreadable_entries,
+        ),
+        (
+            "revocation_lists_overdue",
+            "Roots whose next revocation list is overdue",
+            telemetry.revocations_overdue,
+        ),
+    ] {
+        gauge(encoder, name, help, lone(value))?;
+    }
+    for (name, help, value) in [
+        (
+            "store_failures",
+            "Failed operations on the store",
+            telemetry.store_failures,
+        ),
+        (
+            "transports_agreed",
+            "Transports agreed with peers",
+            telemetry.transports_agreed,
+        ),
+        (
+            "agreements_failed",
+            "Agreements given up",
+            telemetry.agreements_failed,
+        ),
+    ] {
+        counter(encoder, name, help, lone(value))?;
+    }
+    let drops = telemetry.drops.iter();
+    let drops = drops
         .map(|(reason, count)| (vec![("reason", *reason)], *count))
         .collect();
     counter(
@@ -120,12 +113,18 @@ fn encode_node(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::R
         "dropped_packets",
         "Packets dropped by the lanes",
         drops,
+    )?;
+    let refused = labelled("reason", &telemetry.refused_datagrams);
+    counter(
+        encoder,
+        "control_datagrams_refused",
+        "Control messages refused",
+        refused,
     )
 }
 
 fn encode_guard(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::Result {
     let guard = &telemetry.status.guard;
-    let lone = |value: u64| vec![(Vec::new(), value)];
     counter(
         encoder,
         "plaintext_leak_packets",
@@ -138,51 +137,71 @@ fn encode_guard(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::
         "Clear packets with pod addresses from outside, dropped",
         lone(guard.injected_dropped),
     )?;
-    let repairs = telemetry
-        .repairs
-        .iter()
-        .map(|(what, count)| (vec![("what", what.as_str())], *count))
+    let repairs = telemetry.repairs.iter();
+    let repairs = repairs
+        .map(|(what, count)| (vec![("what", *what)], *count))
         .collect();
     counter(
         encoder,
         "guard_repairs",
         "What the watchdog put back",
         repairs,
+    )?;
+    let drops = labelled("reason", &telemetry.guard_drops);
+    counter(
+        encoder,
+        "guard_dropped_packets",
+        "Packets dropped by the guard",
+        drops,
     )
 }
 
 fn encode_peers(encoder: &mut DescriptorEncoder, peers: &[PeerStatus]) -> fmt::Result {
     let each = |value: &dyn Fn(&PeerStatus) -> Option<u64>| -> Vec<Sample<'_>> {
-        peers
-            .iter()
+        let samples = peers.iter();
+        samples
             .filter_map(|peer| Some((vec![("peer", peer.node.as_str())], value(peer)?)))
             .collect()
     };
-    let up = |peer: &PeerStatus| Some(u64::from(peer.tunnel == TunnelStatus::Up));
+    let up = each(&|peer| Some(u64::from(peer.tunnel == TunnelStatus::Up)));
     gauge(
         encoder,
         "peer_tunnel_up",
         "1 when pod packets can travel to the peer",
-        each(&up),
+        up,
     )?;
+    let age = each(&|peer| peer.handshake_age_seconds);
     gauge(
         encoder,
         "peer_handshake_age_seconds",
         "Age of the transport in use",
-        each(&|peer| peer.handshake_age_seconds),
+        age,
     )?;
+    let sent = each(&|peer| Some(peer.sent_bytes));
     counter(
         encoder,
         "peer_sent_bytes",
         "Bytes of pods' packets sent to the peer",
-        each(&|peer| Some(peer.sent_bytes)),
+        sent,
     )?;
+    let received = each(&|peer| Some(peer.received_bytes));
     counter(
         encoder,
         "peer_received_bytes",
         "Bytes of pods' packets received from the peer",
-        each(&|peer| Some(peer.received_bytes)),
+        received,
     )
+}
+
+fn lone(value: u64) -> Vec<Sample<'static>> {
+    vec![(Vec::new(), value)]
+}
+
+fn labelled<'a>(label: &'static str, counts: &'a BTreeMap<String, u64>) -> Vec<Sample<'a>> {
+    counts
+        .iter()
+        .map(|(name, count)| (vec![(label, name.as_str())], *count))
+        .collect()
 }
 
 fn gauge(
@@ -259,7 +278,7 @@ mod tests {
                 ..NodeStatus::default()
             },
             drops: BTreeMap::from([("no_key", 3)]),
-            repairs: BTreeMap::from([("route".to_owned(), 2)]),
+            repairs: BTreeMap::from([("route", 2)]),
             ..Telemetry::default()
         });
 

@@ -73,6 +73,24 @@ pub(crate) struct Learned {
     pub(crate) gone: BTreeSet<NodeUid>,
 }
 
+impl Learned {
+    /// Adds what was learned later.
+    pub(crate) fn merge(&mut self, later: Self) {
+        self.set |= later.set;
+        self.floor |= later.floor;
+        self.revocations |= later.revocations;
+        self.roots.extend(later.roots);
+        for uid in &later.gone {
+            self.envelopes.remove(uid);
+        }
+        for uid in &later.envelopes {
+            self.gone.remove(uid);
+        }
+        self.envelopes.extend(later.envelopes);
+        self.gone.extend(later.gone);
+    }
+}
+
 impl Peers {
     /// A set of nobody, with what an earlier daemon remembered.
     pub(crate) fn new(
@@ -196,6 +214,21 @@ impl Peers {
     /// What stands between verified peers.
     pub(crate) fn conflicts(&self) -> &[Conflict] {
         &self.conflicts
+    }
+
+    /// The verified envelope of a node.
+    pub(crate) fn believed(&self, uid: &NodeUid) -> Option<&VerifiedPeer> {
+        self.believed.get(uid)
+    }
+
+    /// Everything that was ever revoked.
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// The time by which certificates end: a clock that was set back revives nobody.
+    pub(crate) fn expiry_clock(&self, now: UnixTime) -> UnixTime {
+        self.floor.expiry_clock(now)
     }
 
     /// Whether any root certificate that hashes to a pin is known.

@@ -14,7 +14,11 @@ pub(crate) struct Telemetry {
     /// Pod packets dropped, by reason, over all lanes.
     pub(crate) drops: BTreeMap<&'static str, u64>,
     /// What the watchdog put back, by what it was.
-    pub(crate) repairs: BTreeMap<String, u64>,
+    pub(crate) repairs: BTreeMap<&'static str, u64>,
+    /// Packets dropped by the guard, by reason.
+    pub(crate) guard_drops: BTreeMap<String, u64>,
+    /// Datagrams that the control side refused, by reason.
+    pub(crate) refused_datagrams: BTreeMap<String, u64>,
     /// Entries of the store that could not be read.
     pub(crate) unreadable_entries: u64,
     /// Failed operations on the store since the start.
@@ -23,10 +27,8 @@ pub(crate) struct Telemetry {
     pub(crate) transports_agreed: u64,
     /// Agreements given up since the start.
     pub(crate) agreements_failed: u64,
-    /// Events that lanes had to drop because the control task did not take them.
-    pub(crate) lane_events_lost: u64,
-    /// Seconds by which a revocation list is overdue; zero when none is.
-    pub(crate) revocations_overdue_seconds: u64,
+    /// Revocation lists that are overdue: somebody may be withholding them.
+    pub(crate) revocations_overdue: u64,
 }
 
 /// The newest snapshot.

@@ -9,7 +9,7 @@ use std::arch::asm;
 use std::ptr;
 
 /// Hands out the system allocator's memory and wipes it when it comes back.
-pub(crate) struct Zeroing;
+pub struct Zeroing;
 
 /// Overwrites `len` bytes at `start`.
 ///

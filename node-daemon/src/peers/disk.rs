@@ -14,8 +14,8 @@ use tracing::error;
 use super::{Learned, Peers};
 use crate::files;
 
-const FLOOR_FILE: &str = "floor.der";
-const REVOCATIONS_FILE: &str = "revocations.der";
+pub(crate) const FLOOR_FILE: &str = "floor.der";
+pub(crate) const REVOCATIONS_FILE: &str = "revocations.der";
 /// The folder of roots and envelopes, in the state directory.
 pub(crate) const VERIFIED_FOLDER: &str = "verified";
 

@@ -1,0 +1,365 @@
+//! This node's own papers: certificate, generations, and what of them the store has to show.
+//!
+//! Decides when to ask for a certificate, when to make a generation and what to publish; does none
+//! of it. A generation is first published, then used: peers have to know it before it speaks. Only
+//! the first of a boot cannot wait, as there is nothing else to use.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use cluster_store::{Published, PublishedNode};
+use node_identity::{NodeCertificate, PodRanges, UnixTime, VerifiedPeer};
+use tracing::{info, warn};
+use tunnel_core::control::GenerationRank;
+use tunnel_core::moment::Moment;
+
+use crate::clock::Now;
+use crate::config::Config;
+use crate::enrol::{Ask, Enrolment};
+use crate::files;
+use crate::generation::{Due, Generations, OwnedGeneration, Wanted};
+use crate::io::random;
+use crate::keys::{self, Identity};
+use crate::marks::GenerationMark;
+use crate::peers::{Peers, chain};
+
+/// The certificate's name in the state directory.
+pub(crate) const CERTIFICATE_FILE: &str = "certificate.der";
+/// The store is written at most so often: somebody may keep overwriting what we publish.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a certificate or key that could not be used is not tried again (a guess).
+const TRY_AGAIN: Duration = Duration::from_secs(30);
+
+/// The papers.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    /// Who this node is.
+    pub(crate) identity: Identity,
+    config: Config,
+    mark: GenerationMark,
+    generations: Generations,
+    enrolment: Enrolment,
+    certificate: Option<NodeCertificate>,
+    candidate: Option<Candidate>,
+    shown: Vec<Vec<u8>>,
+    published_at: Option<Moment>,
+    refused: Refused,
+}
+
+/// What could not be used lately, so that it is neither said nor tried again each second.
+#[derive(Debug, Default)]
+struct Refused {
+    said: String,
+    try_again: Moment,
+}
+
+/// A generation that is made but not used.
+#[derive(Debug)]
+struct Candidate {
+    generation: OwnedGeneration,
+    verified: VerifiedPeer,
+}
+
+impl Credentials {
+    /// Takes up what an earlier daemon left.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used.
+    pub(crate) fn load(
+        config: &Config,
+        identity: Identity,
+        boot: &str,
+        tunnel_keys: Option<PathBuf>,
+    ) -> Result<Self> {
+        let generations = Generations::load(tunnel_keys, boot, &identity)?;
+        let mark = GenerationMark::load(&config.state_directory)?;
+        let mut credentials = Self {
+            identity,
+            config: config.clone(),
+            mark,
+            generations,
+            enrolment: Enrolment::default(),
+            certificate: None,
+            candidate: None,
+            shown: Vec::new(),
+            published_at: None,
+            refused: Refused::default(),
+        };
+        credentials.certificate = credentials.read_certificate()?;
+        Ok(credentials)
+    }
+
+    fn read_certificate(&self) -> Result<Option<NodeCertificate>> {
+        let path = self.config.state_directory.join(CERTIFICATE_FILE);
+        let Some(der) = files::read(&path)? else {
+            return Ok(None);
+        };
+        let fault = match NodeCertificate::from_der(&der) {
+            Ok(certificate) if self.is_mine(&certificate) => return Ok(Some(certificate)),
+            Ok(_) => "it is for another identity or key".to_owned(),
+            Err(error) => chain(&error),
+        };
+        let aside = files::set_aside(&path)?;
+        warn!(file = %path.display(), fault, aside = %aside.display(), "Certificate refused, a new one is asked for");
+        Ok(None)
+    }
+
+    fn is_mine(&self, certificate: &NodeCertificate) -> bool {
+        let terms = certificate.terms();
+        terms.identity == self.identity.id && terms.key == self.identity.key.public()
+    }
+
+    /// The certificate, valid or not.
+    pub(crate) fn certificate(&self) -> Option<&NodeCertificate> {
+        self.certificate.as_ref()
+    }
+
+    /// The pod ranges that the certificate gives this node.
+    pub(crate) fn pod_ranges(&self) -> PodRanges {
+        self.certificate
+            .as_ref()
+            .map(|certificate| certificate.terms().pod_ranges.clone())
+            .unwrap_or_default()
+    }
+
+    /// The generations of this boot, the newest first.
+    pub(crate) fn generations(&self) -> &[OwnedGeneration] {
+        self.generations.kept()
+    }
+
+    /// What the newest generation has to say, if there is a certificate for it.
+    fn wanted(&self) -> Option<Wanted> {
+        let terms = self.certificate.as_ref()?.terms();
+        let certified = |endpoint: &IpAddr| terms.addresses.contains(endpoint);
+        let endpoints: Vec<IpAddr> = self
+            .config
+            .endpoints
+            .iter()
+            .copied()
+            .filter(certified)
+            .collect();
+        (!endpoints.is_empty()).then(|| Wanted {
+            serial: terms.serial,
+            endpoints,
+            base_port: self.config.port,
+            lanes: self.config.lanes,
+        })
+    }
+
+    /// Looks for a new certificate among what is published.
+    ///
+    /// # Errors
+    /// When the certificate cannot be put on disk.
+    pub(crate) fn handle_published(
+        &mut self,
+        published: &Published,
+        peers: &Peers,
+        now: Now,
+    ) -> Result<Option<Ask>> {
+        let own: Option<&PublishedNode> = published
+            .nodes
+            .iter()
+            .find(|node| node.uid == self.identity.id.uid);
+        self.shown = own.map(|own| own.envelopes.clone()).unwrap_or_default();
+        let Some(der) = own.and_then(|own| own.certificate.as_deref()) else {
+            return Ok(None);
+        };
+        let held = self.certificate.as_ref().map(|held| held.terms().serial);
+        match NodeCertificate::from_der(der) {
+            Ok(certificate) if held >= Some(certificate.terms().serial) => Ok(None),
+            Ok(certificate) if self.is_mine(&certificate) => self.accept(certificate, peers, now),
+            Ok(_) => Ok(self.refuse("it is for another identity or key", now)),
+            Err(error) => Ok(self.refuse(&chain(&error), now)),
+        }
+    }
+
+    /// A certificate counts when peers will believe what is made with it.
+    fn accept(
+        &mut self,
+        certificate: NodeCertificate,
+        peers: &Peers,
+        now: Now,
+    ) -> Result<Option<Ask>> {
+        if now.moment < self.refused.try_again {
+            return Ok(None);
+        }
+        let former = self.certificate.replace(certificate);
+        match self.make(peers, now.wall) {
+            Ok(candidate) => self.candidate = Some(candidate),
+            Err(error) => {
+                self.certificate = former;
+                return Ok(self.refuse(&format!("{error:#}"), now));
+            }
+        }
+        let Some(certificate) = &self.certificate else {
+            return Ok(None);
+        };
+        let terms = certificate.terms();
+        files::write(
+            &self.config.state_directory.join(CERTIFICATE_FILE),
+            certificate.to_der(),
+            0o644,
+        )?;
+        info!(serial = %terms.serial, pods = %terms.pod_ranges, not_after = terms.not_after.0, "Certificate accepted");
+        Ok(self.enrolment.handle_accepted())
+    }
+
+    fn refuse(&mut self, reason: &str, now: Now) -> Option<Ask> {
+        self.refused.try_again = now.moment + TRY_AGAIN;
+        if self.refused.said != reason {
+            reason.clone_into(&mut self.refused.said);
+            warn!(reason, "Certificate or tunnel key cannot be used");
+        }
+        None
+    }
+
+    fn make(&mut self, peers: &Peers, now: UnixTime) -> Result<Candidate> {
+        if !peers.has_root() {
+            bail!("no root certificate of these pins is known yet");
+        }
+        let certificate = self
+            .certificate
+            .as_ref()
+            .context("there is no certificate")?;
+        let wanted = self.wanted().context("it certifies none of this node's endpoints, are they inside the controller's underlay ranges?")?;
+        let number = self.mark.advance(peers.own_published(), now)?;
+        let generation = OwnedGeneration::make(
+            &self.identity,
+            certificate,
+            &wanted,
+            number,
+            now,
+            &mut random::system(),
+        )?;
+        let verified = peers.judge_own(&generation.envelope, now)?;
+        Ok(Candidate {
+            generation,
+            verified,
+        })
+    }
+
+    /// Begins what is due: an enrolment, a renewal, a new generation.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used, or no request can be made.
+    pub(crate) fn handle_time(&mut self, peers: &Peers, now: Now) -> Result<()> {
+        if Enrolment::is_due(self.certificate.as_ref(), &self.config.endpoints, now.wall) {
+            self.ask_for_certificate(now)?;
+        }
+        let due = self
+            .wanted()
+            .and_then(|wanted| self.generations.due(&wanted, now.wall));
+        if let Some(due) =
+            due.filter(|_| self.candidate.is_none() && now.moment >= self.refused.try_again)
+        {
+            self.begin_generation(due, peers, now);
+        }
+        Ok(())
+    }
+
+    /// A renewal is signed by the identity key that the controller knows; only who has no valid
+    /// certificate shows the token.
+    fn ask_for_certificate(&mut self, now: Now) -> Result<()> {
+        let valid = self
+            .certificate
+            .as_ref()
+            .is_some_and(|certificate| certificate.terms().not_after >= now.wall);
+        let token = if valid {
+            None
+        } else {
+            keys::read_join_token(&self.config)?
+        };
+        self.enrolment.begin(
+            &self.identity,
+            &self.config.endpoints,
+            token.as_ref(),
+            now.moment,
+        )
+    }
+
+    /// Makes the next generation, to be published and then used.
+    pub(crate) fn begin_generation(&mut self, reason: Due, peers: &Peers, now: Now) {
+        match self.make(peers, now.wall) {
+            Ok(candidate) => {
+                info!(generation = %candidate.generation.statement().generation, %reason, "New tunnel key made");
+                self.candidate = Some(candidate);
+            }
+            Err(error) => drop(self.refuse(&format!("{error:#}"), now)),
+        }
+    }
+
+    /// The next question about the certificate, if its time has come.
+    pub(crate) fn poll_ask(&mut self, now: Moment) -> Option<Ask> {
+        self.enrolment.poll(now)
+    }
+
+    /// What the store says about requests.
+    pub(crate) fn enrolment(&mut self) -> &mut Enrolment {
+        &mut self.enrolment
+    }
+
+    /// When [`Credentials::poll_ask`] has something.
+    pub(crate) fn poll_timeout(&self) -> Option<Moment> {
+        self.enrolment.poll_timeout()
+    }
+
+    /// The envelopes that the store should show and does not: the newest and the one before.
+    pub(crate) fn poll_publish(&mut self, now: Moment) -> Option<Vec<Vec<u8>>> {
+        let candidate = self.candidate.iter().map(|candidate| &candidate.generation);
+        let envelopes: Vec<Vec<u8>> = candidate
+            .chain(self.generations.kept())
+            .take(cluster_store::MAX_ENVELOPES)
+            .map(|generation| generation.envelope.to_der())
+            .collect();
+        let early = self
+            .published_at
+            .is_some_and(|at| now.duration_since(at) < PUBLISH_EVERY);
+        if envelopes.is_empty() || envelopes == self.shown || early {
+            return None;
+        }
+        self.published_at = Some(now);
+        Some(envelopes)
+    }
+
+    /// The store shows these envelopes.
+    pub(crate) fn handle_envelopes_published(&mut self, envelopes: Vec<Vec<u8>>) {
+        self.shown = envelopes;
+    }
+
+    /// The generation to use from here on, when its time has come: it is published, or nothing else
+    /// could be used.
+    ///
+    /// # Errors
+    /// When its key cannot be kept for a restart; it is in use all the same.
+    pub(crate) fn poll_install(&mut self) -> Option<(VerifiedPeer, Result<()>)> {
+        let ready = |candidate: &Candidate| {
+            let der = candidate.generation.envelope.to_der();
+            self.generations.newest().is_none() || self.shown.contains(&der)
+        };
+        let candidate = self.candidate.take_if(|candidate| ready(candidate))?;
+        let kept = self
+            .generations
+            .install(candidate.generation)
+            .context("keep the tunnel key for a restart");
+        Some((candidate.verified, kept))
+    }
+
+    /// A handshake timestamp that must not be forgotten while its generation lives.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn remember_stamp(&mut self, rank: GenerationRank, seconds: u64) -> Result<()> {
+        Ok(self.generations.remember_stamp(rank.generation, seconds)?)
+    }
+
+    /// The generation is not in use any more: its key is erased.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn retire(&mut self, rank: GenerationRank) -> Result<()> {
+        Ok(self.generations.retire(rank.generation)?)
+    }
+}

@@ -1,0 +1,426 @@
+//! The control task's state: the pure cores (papers, peers, agreement) and what carries out what they
+//! say (disk, store, guard, lanes).
+//!
+//! `app.rs` feeds it: store news, lane events, time. Each `handle_*` hands its news to a core and then
+//! carries out everything that the cores want, until they want nothing more.
+
+mod log;
+mod outputs;
+mod show;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use anyhow::Result;
+use cni_protocol::node_state::NodeState;
+use node_identity::{NodeName, NodeUid};
+use tracing::{error, info};
+use tunnel_core::control::{AesInstructions, Control, ControlEvent, NewGenerationReason, Settings};
+use tunnel_core::counters::Traffic;
+use tunnel_core::plane::{LaneEvent, LaneIndex, PeerIndex};
+
+use crate::clock::{self, Now};
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::generation::Due;
+use crate::io::random;
+use crate::peers::disk::PeersOnDisk;
+use crate::peers::{Learned, Peers};
+use crate::preflight::Machine;
+use crate::store_task::StoreNews;
+use crate::watchdog::WatchEvent;
+
+pub(crate) use outputs::{LATELY_FILE, Outputs, tun_addresses};
+
+/// The control side of this node.
+pub(crate) struct Node {
+    config: Config,
+    machine: Machine,
+    boot: String,
+    credentials: Credentials,
+    peers: Peers,
+    disk: PeersOnDisk,
+    /// Learned and not yet on disk: not acted on before.
+    learned: Learned,
+    control: Control,
+    outputs: Outputs,
+    guard_state: GuardState,
+    node_state: Option<NodeState>,
+    peer_addresses: Vec<IpAddr>,
+    lately: Vec<NodeUid>,
+    names: BTreeMap<PeerIndex, NodeName>,
+    traffic: BTreeMap<PeerIndex, Traffic>,
+    counts: Counts,
+    started: Now,
+}
+
+/// What was counted since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    store_failures: u64,
+    transports_agreed: u64,
+    agreements_failed: u64,
+    unreadable_entries: u64,
+}
+
+/// What the watchdog said last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GuardState {
+    Stands,
+    Broken,
+    TunGone,
+}
+
+/// What a node is made of.
+pub(crate) struct Parts {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// What preflight found.
+    pub(crate) machine: Machine,
+    /// This boot's id.
+    pub(crate) boot: String,
+    /// This node's papers.
+    pub(crate) credentials: Credentials,
+    /// The verified set.
+    pub(crate) peers: Peers,
+    /// Where it is kept.
+    pub(crate) disk: PeersOnDisk,
+    /// Guard, lanes, store.
+    pub(crate) outputs: Outputs,
+}
+
+impl Node {
+    /// Takes up where an earlier daemon left: peers from disk, generations of this boot.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used.
+    pub(crate) async fn start(parts: Parts) -> Result<Self> {
+        let now = clock::now();
+        let aes = if aes_instructions() {
+            AesInstructions::Present
+        } else {
+            AesInstructions::Absent
+        };
+        let mut settings = Settings::ordinary(parts.config.lanes, aes);
+        settings.services = parts
+            .config
+            .service_ranges
+            .iter()
+            .map(|range| range.network()..=range.broadcast())
+            .collect();
+        let control = Control::new(settings, Box::new(random::system()), now.moment);
+        let mut node = Self {
+            control,
+            config: parts.config,
+            machine: parts.machine,
+            boot: parts.boot,
+            credentials: parts.credentials,
+            peers: parts.peers,
+            disk: parts.disk,
+            learned: Learned::default(),
+            outputs: parts.outputs,
+            guard_state: GuardState::Stands,
+            node_state: None,
+            peer_addresses: Vec::new(),
+            lately: Vec::new(),
+            names: BTreeMap::new(),
+            traffic: BTreeMap::new(),
+            counts: Counts::default(),
+            started: now,
+        };
+        node.take_up(now).await?;
+        Ok(node)
+    }
+
+    async fn take_up(&mut self, now: Now) -> Result<()> {
+        self.tell_time(now);
+        let kept = self.disk.published().await?;
+        self.learned = self.peers.absorb(&kept, now.wall);
+        self.use_kept_generations(now);
+        self.settle(now).await;
+        let lately = outputs::read_lately(&self.config.state_directory);
+        self.control.handle_restart(&lately, now.moment);
+        self.lately = lately;
+        info!(
+            peers = self.names.len(),
+            generations = self.credentials.generations().len(),
+            "State of the last run taken up"
+        );
+        Ok(())
+    }
+
+    /// The oldest first, so that the newest is in use.
+    fn use_kept_generations(&mut self, now: Now) {
+        let mut verified = Vec::new();
+        for generation in self.credentials.generations().iter().rev() {
+            match self.peers.judge_own(&generation.envelope, now.wall) {
+                Ok(own) => verified.push((own, generation)),
+                Err(error) => info!(
+                    reason = crate::peers::chain(&error),
+                    "Tunnel key of the last run is not used"
+                ),
+            }
+        }
+        let Some((newest, _)) = verified.last() else {
+            return;
+        };
+        self.learned.merge(self.peers.set_own(newest.clone()));
+        for (own, generation) in verified {
+            let own = generation.to_control(own);
+            if let Err(error) = self.control.handle_generation(&own, now.moment) {
+                info!(%error, "Tunnel key of the last run is not used");
+            }
+        }
+    }
+
+    /// Takes what the store task tells.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used.
+    pub(crate) async fn handle_store(&mut self, news: StoreNews) -> Result<()> {
+        let now = clock::now();
+        match news {
+            StoreNews::Published(published) => {
+                self.counts.unreadable_entries = published.refused.len() as u64;
+                let learned = self.peers.absorb(&published, now.wall);
+                self.learned.merge(learned);
+                let done = self
+                    .credentials
+                    .handle_published(&published, &self.peers, now)?;
+                self.outputs.ask(done);
+            }
+            StoreNews::Submitted(id) => self.credentials.enrolment().handle_submitted(id),
+            StoreNews::State(id, state) => self
+                .credentials
+                .enrolment()
+                .handle_state(id, state, now.moment),
+            StoreNews::EnvelopesPublished(envelopes) => {
+                self.credentials.handle_envelopes_published(envelopes)
+            }
+            StoreNews::Failed => self.counts.store_failures += 1,
+        }
+        self.settle(now).await;
+        Ok(())
+    }
+
+    /// Takes what a lane says.
+    pub(crate) fn handle_lane(&mut self, _lane: LaneIndex, event: LaneEvent) {
+        let now = clock::now();
+        self.tell_time(now);
+        self.control.handle_lane_event(event, now.moment);
+        self.carry_out(now);
+    }
+
+    /// Takes what the watchdog says.
+    pub(crate) fn handle_watch(&mut self, event: WatchEvent) {
+        match event {
+            WatchEvent::Repaired(part) => {
+                self.guard_state = GuardState::Stands;
+                tracing::warn!(
+                    part = part.label(),
+                    "Part of the guard was gone and is back"
+                );
+            }
+            WatchEvent::TunBack => self.guard_state = GuardState::Stands,
+            WatchEvent::RepairFailed => self.guard_state = GuardState::Broken,
+            WatchEvent::TunGone => self.guard_state = GuardState::TunGone,
+        }
+    }
+
+    /// Whether somebody deleted the tun device: only a new start opens it anew.
+    pub(crate) fn has_lost_tun(&self) -> bool {
+        self.guard_state == GuardState::TunGone
+    }
+
+    /// Lets the agreement's time pass.
+    pub(crate) fn handle_timeout(&mut self) {
+        let now = clock::now();
+        self.tell_time(now);
+        self.control.handle_timeout(now.moment);
+        self.carry_out(now);
+    }
+
+    /// What is due each second: counters, dates, renewals, the snapshot.
+    ///
+    /// # Errors
+    /// When the state directory cannot be used.
+    pub(crate) async fn handle_second(&mut self) -> Result<()> {
+        let now = clock::now();
+        self.tell_time(now);
+        self.traffic = self.outputs.traffic();
+        let traffic: Vec<_> = self
+            .traffic
+            .iter()
+            .map(|(peer, traffic)| (*peer, *traffic))
+            .collect();
+        self.control.handle_traffic(&traffic, now.moment);
+        self.control.handle_timeout(now.moment);
+        let learned = self.peers.expire(now.wall);
+        self.learned.merge(learned);
+        self.credentials.handle_time(&self.peers, now)?;
+        self.settle(now).await;
+        self.remember_lately(now);
+        self.show(now);
+        Ok(())
+    }
+
+    /// When the next timeout is due.
+    pub(crate) fn poll_timeout(&self) -> Option<tunnel_core::moment::Moment> {
+        let control = self.control.poll_timeout().map(|(at, _)| at);
+        [control, self.credentials.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn tell_time(&mut self, now: Now) {
+        self.control.handle_clock(
+            clock::wall_precisely(),
+            self.peers.expiry_clock(now.wall),
+            now.moment,
+        );
+    }
+
+    /// Acts on everything that was learned, once it is on disk.
+    async fn settle(&mut self, now: Now) {
+        self.tell_time(now);
+        if let Err(error) = self.disk.keep(&self.peers, &self.learned).await {
+            error!(
+                error = format!("{error:#}"),
+                "State directory cannot be written: what is new about peers waits, it is tried again"
+            );
+            self.carry_out(now);
+            return;
+        }
+        let learned = std::mem::take(&mut self.learned);
+        if learned.revocations {
+            self.control
+                .handle_revocations(self.peers.revocations(), now.moment);
+        }
+        if learned.set {
+            self.admit(now);
+        }
+        self.carry_out(now);
+        self.install_generation(now).await;
+        self.update_guard();
+        self.update_node_state();
+        self.ask_and_publish(now);
+    }
+
+    fn admit(&mut self, now: Now) {
+        let admitted = self.peers.admitted();
+        self.control.handle_peers(&admitted, now.moment);
+        let addresses = admitted
+            .iter()
+            .flat_map(|peer| &peer.certificate().terms().addresses);
+        self.peer_addresses = addresses.copied().collect();
+    }
+
+    async fn install_generation(&mut self, now: Now) {
+        let Some((own, kept)) = self.credentials.poll_install() else {
+            return;
+        };
+        if let Err(error) = kept {
+            error!(
+                error = format!("{error:#}"),
+                "Tunnel key is in memory only: a restart will need the store"
+            );
+        }
+        let Some(newest) = self.credentials.generations().first() else {
+            return;
+        };
+        let generation = newest.to_control(own.clone());
+        let number = newest.statement().generation;
+        let learned = self.peers.set_own(own);
+        if let Err(error) = self.disk.keep(&self.peers, &learned).await {
+            error!(
+                error = format!("{error:#}"),
+                "State directory cannot be written"
+            );
+        }
+        self.admit(now);
+        match self.control.handle_generation(&generation, now.moment) {
+            Ok(()) => info!(generation = %number, "Tunnel key in use"),
+            Err(error) => error!(%error, "Tunnel key cannot be used"),
+        }
+        self.carry_out(now);
+    }
+
+    fn ask_and_publish(&mut self, now: Now) {
+        let ask = self.credentials.poll_ask(now.moment);
+        self.outputs.ask(ask);
+        if let Some(envelopes) = self.credentials.poll_publish(now.moment) {
+            self.outputs.publish(envelopes);
+        }
+    }
+
+    /// Carries out what the agreement wants: lanes first, because a peer that is told of a transport
+    /// may use it at once.
+    fn carry_out(&mut self, now: Now) {
+        while let Some((lane, command)) = self.control.poll_lane_command() {
+            self.outputs.command(lane, command);
+        }
+        while let Some(transmit) = self.control.poll_transmit() {
+            self.outputs.transmit(&transmit);
+        }
+        while let Some(event) = self.control.poll_event() {
+            self.handle_control(&event, now);
+        }
+    }
+
+    fn handle_control(&mut self, event: &ControlEvent, now: Now) {
+        log::say(event, &mut self.names);
+        let kept = match event {
+            ControlEvent::StampAdvanced {
+                generation,
+                seconds,
+            } => self.credentials.remember_stamp(*generation, *seconds),
+            ControlEvent::OwnGenerationRetired(generation) => self.credentials.retire(*generation),
+            ControlEvent::NewGenerationWanted(reason) => {
+                let due = match reason {
+                    NewGenerationReason::ClockBehind => Due::Clock,
+                    NewGenerationReason::MemoryCopied => Due::Copied,
+                };
+                self.credentials.begin_generation(due, &self.peers, now);
+                Ok(())
+            }
+            ControlEvent::TransportChosen { .. } => {
+                self.counts.transports_agreed += 1;
+                Ok(())
+            }
+            ControlEvent::AgreementGivenUp { .. } => {
+                self.counts.agreements_failed += 1;
+                Ok(())
+            }
+            ControlEvent::PeerAdded { .. }
+            | ControlEvent::PeerGenerationEnded { .. }
+            | ControlEvent::PeerRemoved { .. }
+            | ControlEvent::PeerKeyRefused { .. }
+            | ControlEvent::NoCommonFamily { .. }
+            | ControlEvent::OwnersOverlap(_)
+            | ControlEvent::SessionCompleted { .. }
+            | ControlEvent::TransportInstalled { .. }
+            | ControlEvent::SendingStopped { .. }
+            | ControlEvent::TransportForgotten { .. } => Ok(()),
+        };
+        if let Err(error) = kept {
+            error!(
+                error = format!("{error:#}"),
+                "Tunnel keys cannot be kept for a restart"
+            );
+        }
+    }
+}
+
+/// Whether the processor has instructions for AES-GCM.
+fn aes_instructions() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let present = std::arch::is_x86_feature_detected!("aes")
+        && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    let present = std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let present = false;
+    present
+}

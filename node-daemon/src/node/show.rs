@@ -1,0 +1,186 @@
+//! The snapshot that metrics, health checks and `sotto status` read.
+
+use std::collections::BTreeMap;
+
+use node_status::{
+    CertificateStatus, GenerationStatus, GuardStatus, NodeStatus, PeerStatus, RefusedStatus,
+    STATUS_VERSION, TunnelStatus,
+};
+use tunnel_core::counters::Traffic;
+use tunnel_core::plane::Suite;
+
+use super::{GuardState, Node};
+use crate::clock::Now;
+use crate::telemetry::Telemetry;
+use crate::watchdog::GuardCounters;
+
+impl Node {
+    /// Replaces the snapshot.
+    pub(super) fn show(&mut self, now: Now) {
+        let guard = self.outputs.guard_counters();
+        let telemetry = Telemetry {
+            status: self.status(now, &guard),
+            drops: self.outputs.drops(),
+            repairs: guard
+                .repairs
+                .iter()
+                .map(|(part, count)| (part.label(), *count))
+                .collect(),
+            guard_drops: guard.dropped.clone(),
+            refused_datagrams: self
+                .control
+                .refusals()
+                .iter()
+                .map(|(reason, count)| (reason.to_string(), *count))
+                .collect(),
+            unreadable_entries: self.counts.unreadable_entries,
+            store_failures: self.counts.store_failures,
+            transports_agreed: self.counts.transports_agreed,
+            agreements_failed: self.counts.agreements_failed,
+            revocations_overdue: self.peers.overdue(now.wall).len() as u64,
+        };
+        self.outputs.show(telemetry);
+    }
+
+    fn status(&self, now: Now, guard: &GuardCounters) -> NodeStatus {
+        let certificate = self
+            .credentials
+            .certificate()
+            .map(|certificate| CertificateStatus {
+                serial: certificate.terms().serial.0,
+                not_after: certificate.terms().not_after.0,
+            });
+        let generation = self
+            .credentials
+            .generations()
+            .first()
+            .map(|newest| GenerationStatus {
+                number: newest.statement().generation.0,
+                age_seconds: now.wall.duration_since(newest.made).as_secs(),
+            });
+        NodeStatus {
+            version: STATUS_VERSION,
+            node: self.config.node_name.to_string(),
+            identity: self.credentials.identity.id.to_string(),
+            daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
+            process_id: std::process::id(),
+            uptime_seconds: now.moment.duration_since(self.started.moment).as_secs(),
+            waiting_for: self.waiting_for(now),
+            certificate,
+            generation,
+            pod_ranges: self
+                .credentials
+                .pod_ranges()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            endpoints: self.config.endpoints.clone(),
+            port: self.config.port,
+            lanes: self.config.lanes,
+            mtu: self.machine.tun_mtu,
+            guard: GuardStatus {
+                installed: self.guard_state == GuardState::Stands,
+                repairs: guard.repairs.values().sum(),
+                plaintext_leaks: guard.plaintext_leaks,
+                injected_dropped: guard.dropped.get("injected").copied().unwrap_or_default(),
+            },
+            peers: self.peer_statuses(now),
+            refused: self.refused(),
+        }
+    }
+
+    /// What keeps this node from serving pods, in the order in which it comes about.
+    fn waiting_for(&self, now: Now) -> Vec<String> {
+        let mut waits = Vec::new();
+        let mut add = |waiting: bool, what: &str| {
+            if waiting {
+                waits.push(what.to_owned());
+            }
+        };
+        let terms = self
+            .credentials
+            .certificate()
+            .map(node_identity::NodeCertificate::terms);
+        add(
+            !self.peers.has_root(),
+            "a root certificate that matches pins",
+        );
+        add(terms.is_none(), "a node certificate");
+        add(
+            terms.is_some_and(|terms| terms.not_after < now.wall),
+            "a certificate in place of the ended one",
+        );
+        add(self.credentials.generations().is_empty(), "a tunnel key");
+        add(
+            self.guard_state != GuardState::Stands,
+            "the guard, which could not be repaired",
+        );
+        add(self.node_state.is_none(), "node.json");
+        waits
+    }
+
+    fn peer_statuses(&self, now: Now) -> Vec<PeerStatus> {
+        let peers = self.control.peers().map(|peer| {
+            let traffic = self.traffic.get(&peer.index).copied().unwrap_or_default();
+            let believed = self.peers.believed(&peer.identity.uid);
+            let tunnel = match (&peer.sending, peer.receiving) {
+                (Some(_), _) => TunnelStatus::Up,
+                (None, 1..) => TunnelStatus::Agreeing,
+                (None, 0) => TunnelStatus::Idle,
+            };
+            PeerStatus {
+                node: peer.identity.name.to_string(),
+                identity: peer.identity.to_string(),
+                not_after: peer.not_after.0,
+                generation: peer.generation.generation,
+                pod_ranges: believed
+                    .map(|it| it.pod_ranges().iter().map(ToString::to_string).collect())
+                    .unwrap_or_default(),
+                endpoints: believed
+                    .map(|it| it.statement().endpoints.clone())
+                    .unwrap_or_default(),
+                tunnel,
+                handshake_age_seconds: peer
+                    .sending
+                    .as_ref()
+                    .map(|it| now.moment.duration_since(it.born).as_secs()),
+                suite: peer.sending.as_ref().map(|it| suite(it.suite).to_owned()),
+                received_bytes: traffic.data_received_bytes,
+                sent_bytes: traffic.data_sent_bytes,
+            }
+        });
+        peers.collect()
+    }
+
+    fn refused(&self) -> Vec<RefusedStatus> {
+        let entries = self.peers.refused().map(|(node, reason)| RefusedStatus {
+            node: node.to_owned(),
+            reason: reason.to_owned(),
+        });
+        let conflicts = self.peers.conflicts().iter().map(|conflict| RefusedStatus {
+            node: "(conflict)".to_owned(),
+            reason: conflict.to_string(),
+        });
+        entries.chain(conflicts).collect()
+    }
+}
+
+fn suite(suite: Suite) -> &'static str {
+    match suite {
+        Suite::Aes256Gcm => "AES-256-GCM",
+        Suite::ChaCha20Poly1305 => "ChaCha20-Poly1305",
+        #[cfg(feature = "plaintext-control")]
+        Suite::Plaintext => "PLAINTEXT",
+    }
+}
+
+/// Adds up what several lanes counted.
+pub(super) fn add_up(
+    lanes: impl Iterator<Item = Vec<(tunnel_core::plane::PeerIndex, Traffic)>>,
+) -> BTreeMap<tunnel_core::plane::PeerIndex, Traffic> {
+    let mut sum: BTreeMap<_, Traffic> = BTreeMap::new();
+    for (peer, traffic) in lanes.flatten() {
+        sum.entry(peer).or_default().add(traffic);
+    }
+    sum
+}

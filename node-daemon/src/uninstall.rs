@@ -1,0 +1,72 @@
+//! `sotto-node uninstall`: takes away everything that Sotto ever made on this node, and nothing else.
+//!
+//! First `node.json`, so that no pod comes; then the kernel's part, pods' links included, since
+//! without the guard they could speak in clear; then the files. The directories go if they are empty
+//! then.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use cni_protocol::contract::{NODE_STATE_FILE, TUN_NAME};
+use node_status::STATUS_SOCKET;
+use tracing::info;
+
+use crate::config::Config;
+use crate::credentials::CERTIFICATE_FILE;
+use crate::files;
+use crate::guard::{self, PodLinks};
+use crate::keys::{IDENTITY_FILE, TUNNEL_KEYS_FILE};
+use crate::lock::{LOCK_FILE, NodeLock};
+use crate::marks::MARK_FILE;
+use crate::node::LATELY_FILE;
+use crate::peers::disk::{FLOOR_FILE, REVOCATIONS_FILE, VERIFIED_FOLDER};
+
+/// The record of the kernel's settings from before, in the state directory.
+pub(crate) const KERNEL_SETTINGS_FILE: &str = "kernel-settings.json";
+
+/// Removes everything, from whatever remains of it.
+///
+/// # Errors
+/// When a daemon still runs, or the system refuses something.
+pub(crate) fn uninstall(config: &Config) -> Result<()> {
+    let (state, runtime) = (&config.state_directory, &config.runtime_directory);
+    files::create_directory(runtime, 0o755)?;
+    let lock = NodeLock::acquire(runtime)?;
+    files::remove(&runtime.join(NODE_STATE_FILE))?;
+    guard::uninstall(
+        TUN_NAME,
+        &state.join(KERNEL_SETTINGS_FILE),
+        PodLinks::Remove,
+    )?;
+    for name in [TUNNEL_KEYS_FILE, STATUS_SOCKET, LOCK_FILE] {
+        files::remove(&runtime.join(name))?;
+    }
+    for name in [
+        IDENTITY_FILE,
+        CERTIFICATE_FILE,
+        MARK_FILE,
+        FLOOR_FILE,
+        REVOCATIONS_FILE,
+        LATELY_FILE,
+    ] {
+        files::remove(&state.join(name))?;
+        files::remove(&files::aside(&state.join(name)))?;
+    }
+    remove_folder(&state.join(VERIFIED_FOLDER))?;
+    drop(lock);
+    for directory in [state, runtime] {
+        // A directory with somebody else's files in it is not ours to remove.
+        drop(std::fs::remove_dir(directory));
+    }
+    info!("Everything that Sotto made on this node is removed");
+    Ok(())
+}
+
+fn remove_folder(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
