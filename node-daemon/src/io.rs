@@ -5,6 +5,8 @@
 pub(crate) mod allocator;
 pub(crate) mod capture;
 pub(crate) mod guard;
+#[cfg(test)]
+pub(crate) mod namespace;
 pub(crate) mod netlink;
 pub(crate) mod random;
 pub(crate) mod sysctl;

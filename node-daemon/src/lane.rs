@@ -310,3 +310,6 @@ impl Wire for UdpWire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

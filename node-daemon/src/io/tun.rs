@@ -301,25 +301,4 @@ fn checked(result: c_int) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_no_interface_can_have_is_refused_before_the_kernel_sees_it() {
-        for name in ["", "sixteen-letters-", "a\0b"] {
-            assert!(
-                matches!(interface_request(name), Err(TunError::Name { .. })),
-                "{name:?}"
-            );
-        }
-        assert!(interface_request("fifteen-letters").is_ok());
-    }
-
-    #[test]
-    fn a_missing_device_says_how_to_get_it() {
-        let error = open_error(io::Error::from_raw_os_error(libc::ENOENT));
-        assert!(error.to_string().contains("load the kernel module"));
-        let error = open_error(io::Error::from_raw_os_error(libc::EPERM));
-        assert!(error.to_string().contains("run as root"));
-    }
-}
+mod tests;

@@ -254,13 +254,13 @@ fn ignore_path_mtu(socket: &Socket) -> io::Result<()> {
         socket,
         libc::IPPROTO_IP,
         libc::IP_MTU_DISCOVER,
-        libc::IP_PMTUDISC_INTERFACE,
+        libc::IP_PMTUDISC_OMIT,
     )?;
     set(
         socket,
         libc::IPPROTO_IPV6,
         libc::IPV6_MTU_DISCOVER,
-        libc::IPV6_PMTUDISC_INTERFACE,
+        libc::IPV6_PMTUDISC_OMIT,
     )
 }
 
@@ -328,3 +328,6 @@ fn plain(address: SocketAddrV6) -> SocketAddr {
         None => SocketAddr::V6(address),
     }
 }
+
+#[cfg(test)]
+mod tests;
