@@ -131,6 +131,7 @@ fn link_code(error: &LinkError) -> ErrorCode {
         LinkError::InterfaceExists { .. } | LinkError::NodeEndExists(_) => {
             ErrorCode::AlreadyAttached
         }
+        LinkError::NotOperational(_) => ErrorCode::TryAgainLater,
         LinkError::NotAVeth(_) | LinkError::Sysctl { .. } => ErrorCode::Io,
         LinkError::Netlink(error) => netlink_code(error),
         LinkError::Netns(error) => netns_code(error),

@@ -145,6 +145,7 @@ impl Pool {
     ) -> Result<Held, PoolError> {
         self.create_folders()?;
         let _lock = self.lock(deadline)?;
+        self.remove_earlier_boots();
         self.refuse_second(wanted)?;
         self.sweep(kernel)?;
         let used = self.used_addresses()?;
@@ -243,6 +244,20 @@ impl Pool {
                 .map_err(|source| failed("create folder", &folder, source))?;
         }
         Ok(())
+    }
+
+    /// Where the runtime directory is no tmpfs, earlier boots leave theirs. Nothing reads them, so a
+    /// failure does no harm.
+    fn remove_earlier_boots(&self) {
+        let Some(pools) = self.directory.parent() else {
+            return;
+        };
+        for name in names_in(pools).unwrap_or_default() {
+            let folder = pools.join(name);
+            if folder != self.directory {
+                let _ = fs::remove_dir_all(folder);
+            }
+        }
     }
 
     fn lock(&self, deadline: Deadline) -> Result<File, PoolError> {

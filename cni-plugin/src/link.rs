@@ -20,6 +20,7 @@ mod sysctl;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cni_protocol::attachment::{AttachmentKey, InterfaceName};
 use cni_protocol::contract::{GATEWAY_V4, GATEWAY_V6, POD_LINK_PREFIX};
@@ -29,6 +30,10 @@ use sha2::{Digest, Sha256};
 use crate::deadline::Deadline;
 use crate::netlink::{NetlinkError, Rtnl};
 use crate::netns::{NetnsError, PodNetns};
+
+/// Pause between two looks at what the kernel does on its own time: well under a millisecond when
+/// it is idle.
+const READY_RETRY: Duration = Duration::from_millis(1);
 
 /// Name and link-layer addresses of an attachment's link, a function of its key alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +75,9 @@ pub(crate) enum LinkError {
     /// A link of our name that has no reservation.
     #[error("create link {0}: one of that name exists on the node, DEL the attachment first")]
     NodeEndExists(String),
+    /// An end is set up, but nothing passes.
+    #[error("wire the pod: the kernel did not get {0} ready in time")]
+    NotOperational(String),
     /// The name belongs to something that is no pod's link.
     #[error("delete link {0}: it is no veth, remove it by hand")]
     NotAVeth(String),
@@ -164,7 +172,21 @@ impl PodLink<'_> {
         deadline: Deadline,
     ) -> Result<(), LinkError> {
         self.set_up_node_end(rtnl)?;
-        netns.run(|| self.set_up_pod_end(&mut Rtnl::open(deadline)?))
+        netns.run(|| self.set_up_pod_end(&mut Rtnl::open(deadline)?, deadline))?;
+        self.wait_until_operational(rtnl, deadline)
+    }
+
+    /// The node's end went up while the other one was down. The kernel starts its queue in a work
+    /// item of its own once it notices the carrier, and drops what is sent before.
+    fn wait_until_operational(&self, rtnl: &mut Rtnl, deadline: Deadline) -> Result<(), LinkError> {
+        let name = &self.names.node;
+        while !query::find_link(rtnl, name)?.is_some_and(|link| link.is_operational) {
+            if deadline.remaining().is_none() {
+                return Err(LinkError::NotOperational(name.clone()));
+            }
+            std::thread::sleep(READY_RETRY);
+        }
+        Ok(())
     }
 
     /// On a fresh socket: the other one may still owe an answer.

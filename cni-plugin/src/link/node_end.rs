@@ -10,9 +10,9 @@ impl PodLink<'_> {
     pub(super) fn set_up_node_end(&self, rtnl: &mut Rtnl) -> Result<(), LinkError> {
         let name = &self.names.node;
         let index = self.index_of(rtnl, name)?;
-        sysctl::write(sysctl::Version::V4, name, sysctl::NODE_V4)?;
+        sysctl::set(sysctl::Version::V4, name, sysctl::NODE_V4)?;
         if sysctl::has_ipv6() {
-            sysctl::write(sysctl::Version::V6, name, sysctl::NODE_V6)?;
+            sysctl::set(sysctl::Version::V6, name, sysctl::NODE_V6)?;
             // The kernel refuses this in the message that makes the link (EAFNOSUPPORT).
             let action = format!("stop address generation on {name}");
             rtnl.ask(request::no_generated_address(index), 0, action)?;

@@ -2,17 +2,22 @@
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 
-use super::{LinkError, PodLink, gateway, query, request, sysctl};
+use super::{LinkError, PodLink, READY_RETRY, gateway, query, request, sysctl};
+use crate::deadline::Deadline;
 use crate::netlink::{NetlinkError, Rtnl};
 
 impl PodLink<'_> {
     /// Sets the pod's end up; runs in the pod's namespace.
-    pub(super) fn set_up_pod_end(&self, rtnl: &mut Rtnl) -> Result<(), LinkError> {
+    pub(super) fn set_up_pod_end(
+        &self,
+        rtnl: &mut Rtnl,
+        deadline: Deadline,
+    ) -> Result<(), LinkError> {
         let name = self.interface.as_str();
         let index = self.index_of(rtnl, name)?;
-        sysctl::write(sysctl::Version::V4, name, sysctl::POD_V4)?;
+        sysctl::set(sysctl::Version::V4, name, sysctl::POD_V4)?;
         if sysctl::has_ipv6() {
-            sysctl::write(sysctl::Version::V6, name, sysctl::POD_V6)?;
+            sysctl::set(sysctl::Version::V6, name, sysctl::POD_V6)?;
             let action = format!("stop address generation on {name}");
             rtnl.ask(request::no_generated_address(index), 0, action)?;
         }
@@ -31,6 +36,20 @@ impl PodLink<'_> {
             let route = request::default_route(index, gateway);
             let action = format!("add default route via {gateway} on {name}");
             rtnl.ask(route, request::CREATE, action)?;
+        }
+        self.wait_until_local(rtnl, deadline)
+    }
+
+    /// The kernel answers for a new IPv6 address only when a work item of its own has run, without
+    /// duplicate-address detection too; until then the pod throws its first packets away.
+    fn wait_until_local(&self, rtnl: &mut Rtnl, deadline: Deadline) -> Result<(), LinkError> {
+        for address in self.addresses {
+            while !query::is_local(rtnl, *address)? {
+                if deadline.remaining().is_none() {
+                    return Err(LinkError::NotOperational(self.interface.to_string()));
+                }
+                std::thread::sleep(READY_RETRY);
+            }
         }
         Ok(())
     }

@@ -9,9 +9,13 @@ use std::net::IpAddr;
 
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
+};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourState};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::request::{self, family, full_length};
@@ -23,6 +27,8 @@ pub(super) struct FoundLink {
     pub(super) index: u32,
     pub(super) is_veth: bool,
     pub(super) is_up: bool,
+    /// Whether packets pass: carrier is there and the kernel has noticed.
+    pub(super) is_operational: bool,
     pub(super) group: u32,
     pub(super) mac: Vec<u8>,
 }
@@ -47,12 +53,14 @@ fn found_link(answer: &RouteNetlinkMessage) -> Option<FoundLink> {
         index: message.header.index,
         is_veth: false,
         is_up: message.header.flags.contains(LinkFlags::Up),
+        is_operational: false,
         group: 0,
         mac: Vec::new(),
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::Group(group) => link.group = *group,
+            LinkAttribute::OperState(state) => link.is_operational = *state == State::Up,
             LinkAttribute::Address(mac) => link.mac.clone_from(mac),
             LinkAttribute::LinkInfo(infos) => {
                 link.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
@@ -81,6 +89,12 @@ pub(super) fn route_to(
         Err(error) if is_unreachable(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the kernel takes packets to an address for its own.
+pub(super) fn is_local(rtnl: &mut Rtnl, address: IpAddr) -> Result<bool, NetlinkError> {
+    let route = route_to(rtnl, address)?;
+    Ok(route.is_some_and(|route| route.header.kind == RouteType::Local))
 }
 
 /// The errors of routes of the types unreachable, prohibit and blackhole, and of no route at all.

@@ -53,8 +53,11 @@ pub(super) enum Version {
     V6,
 }
 
-/// Writes settings of one link.
-pub(super) fn write(
+/// Sets what is not as wanted yet.
+///
+/// Some settings take the kernel's lock of all links by trying again and again; when 200 pods come at
+/// once, writing what is there already costs more than everything else.
+pub(super) fn set(
     version: Version,
     link: &str,
     settings: &[(&str, &'static str)],
@@ -62,6 +65,9 @@ pub(super) fn write(
     let folder = folder(version).join(link);
     for (name, value) in settings {
         let path = folder.join(name);
+        if fs::read_to_string(&path).is_ok_and(|found| found.trim() == *value) {
+            continue;
+        }
         fs::write(&path, value).map_err(|source| LinkError::Sysctl {
             path,
             value,
