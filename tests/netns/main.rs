@@ -8,6 +8,7 @@
     reason = "a panic in a test is its failure"
 )]
 
+mod cni;
 mod crash;
 mod hostile;
 mod lab_itself;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     // Labs are mostly waiting; more than two at a time would starve timers on small machines.
     arguments.test_threads = arguments.test_threads.or(Some(2));
     let modules = [
+        cni::cases(),
         lab_itself::cases(),
         reach::cases(),
         crash::cases(),
