@@ -141,7 +141,7 @@ impl Credentials {
             .copied()
             .filter(certified)
             .collect();
-        (!endpoints.is_empty()).then(|| Wanted {
+        (!endpoints.is_empty()).then_some(Wanted {
             serial: terms.serial,
             endpoints,
             base_port: self.config.port,

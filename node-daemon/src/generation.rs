@@ -22,7 +22,6 @@ use zeroize::Zeroizing;
 
 use crate::files::{self, FileError};
 use crate::keys::Identity;
-use crate::marks::GenerationMark;
 
 /// How long a generation serves while the store accepts the next one's statement.
 const LIFETIME: Duration = Duration::from_secs(12 * 3600);

@@ -52,7 +52,7 @@ struct IdentityFile {
 }
 
 enum Found {
-    Usable(Identity),
+    Usable(Box<Identity>),
     Refused(String),
     Absent,
 }
@@ -147,7 +147,7 @@ pub(crate) fn open(
         Found::Usable(identity)
             if token.is_none_or(|token| token.identity.uid == identity.id.uid) =>
         {
-            return Ok(identity);
+            return Ok(*identity);
         }
         Found::Usable(identity) => {
             let aside = files::set_aside(&path)?;
@@ -191,7 +191,7 @@ fn find(config: &Config, ids: &MachineIds, path: &Path) -> Result<Found> {
         }
     };
     Ok(match check(config, ids, file) {
-        Ok(identity) => Found::Usable(identity),
+        Ok(identity) => Found::Usable(Box::new(identity)),
         Err(fault) => Found::Refused(fault),
     })
 }

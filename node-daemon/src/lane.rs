@@ -114,11 +114,6 @@ pub(crate) fn spawn(config: LaneConfig) -> io::Result<LaneHandle> {
 }
 
 impl LaneHandle {
-    /// Its number.
-    pub(crate) fn index(&self) -> LaneIndex {
-        self.index
-    }
-
     /// Tells the lane something; in vain if it has ended.
     pub(crate) fn command(&self, command: LaneCommand) {
         if let Some(commands) = &self.commands

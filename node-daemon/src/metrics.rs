@@ -35,6 +35,7 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let telemetry = self.0.read();
         encode_node(&mut encoder, &telemetry)?;
+        encode_events(&mut encoder, &telemetry)?;
         encode_guard(&mut encoder, &telemetry)?;
         encode_peers(&mut encoder, &telemetry.status.peers)
     }
@@ -42,68 +43,56 @@ impl Collector for Snapshot {
 
 fn encode_node(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::Result {
     let status = &telemetry.status;
-    let not_after = status
-        .certificate
-        .as_ref()
-        .map_or(0, |certificate| certificate.not_after);
-    let key_age = status
-        .generation
-        .as_ref()
-        .map_or(0, |generation| generation.age_seconds);
+    let not_after = status.certificate.as_ref().map_or(0, |it| it.not_after);
+    let key_age = status.generation.as_ref().map_or(0, |it| it.age_seconds);
     let refused = status.refused.len() as u64;
-    for (name, help, value) in [
-        (
-            "ready",
-            "1 when this node serves pods",
-            u64::from(status.is_ready()),
-        ),
-        (
-            "certificate_not_after_seconds",
-            "End of the node certificate, Unix time",
-            not_after,
-        ),
-        (
-            "tunnel_key_age_seconds",
-            "Age of the tunnel key in use",
-            key_age,
-        ),
-        (
-            "peers_refused",
-            "Nodes and entries of the store that are not believed",
-            refused,
-        ),
-        (
-            "store_entries_unreadable",
-            "Entries of the store that could not be read",
-            telemetry.unreadable_entries,
-        ),
-        (
-            "revocation_lists_overdue",
-            "Roots whose next revocation list is overdue",
-            telemetry.revocations_overdue,
-        ),
-    ] {
-        gauge(encoder, name, help, lone(value))?;
-    }
-    for (name, help, value) in [
-        (
-            "store_failures",
-            "Failed operations on the store",
-            telemetry.store_failures,
-        ),
-        (
-            "transports_agreed",
-            "Transports agreed with peers",
-            telemetry.transports_agreed,
-        ),
-        (
-            "agreements_failed",
-            "Agreements given up",
-            telemetry.agreements_failed,
-        ),
-    ] {
-        counter(encoder, name, help, lone(value))?;
-    }
+    let ready = u64::from(status.is_ready());
+    let mut lone_gauge = |name, help, value| gauge(encoder, name, help, lone(value));
+    lone_gauge("ready", "1 when this node serves pods", ready)?;
+    lone_gauge(
+        "certificate_not_after_seconds",
+        "End of the certificate, Unix time",
+        not_after,
+    )?;
+    lone_gauge(
+        "tunnel_key_age_seconds",
+        "Age of the tunnel key in use",
+        key_age,
+    )?;
+    lone_gauge(
+        "peers_refused",
+        "Nodes and entries of the store not believed",
+        refused,
+    )?;
+    lone_gauge(
+        "store_entries_unreadable",
+        "Entries of the store that could not be read",
+        telemetry.unreadable_entries,
+    )?;
+    lone_gauge(
+        "revocation_lists_overdue",
+        "Roots whose next revocation list is overdue",
+        telemetry.revocations_overdue,
+    )
+}
+
+fn encode_events(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::Result {
+    let mut lone_counter = |name, help, value| counter(encoder, name, help, lone(value));
+    lone_counter(
+        "store_failures",
+        "Failed operations on the store",
+        telemetry.store_failures,
+    )?;
+    lone_counter(
+        "transports_agreed",
+        "Transports agreed with peers",
+        telemetry.transports_agreed,
+    )?;
+    lone_counter(
+        "agreements_failed",
+        "Agreements given up",
+        telemetry.agreements_failed,
+    )?;
     let drops = telemetry.drops.iter();
     let drops = drops
         .map(|(reason, count)| (vec![("reason", *reason)], *count))

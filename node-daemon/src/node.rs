@@ -17,13 +17,14 @@ use node_identity::{NodeName, NodeUid};
 use tracing::{error, info};
 use tunnel_core::control::{AesInstructions, Control, ControlEvent, NewGenerationReason, Settings};
 use tunnel_core::counters::Traffic;
-use tunnel_core::plane::{LaneEvent, LaneIndex, PeerIndex};
+use tunnel_core::plane::{LaneEvent, PeerIndex};
 
 use crate::clock::{self, Now};
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::generation::Due;
 use crate::io::random;
+use crate::lane::LaneHandle;
 use crate::peers::disk::PeersOnDisk;
 use crate::peers::{Learned, Peers};
 use crate::preflight::Machine;
@@ -204,40 +205,35 @@ impl Node {
     }
 
     /// Takes what a lane says.
-    pub(crate) fn handle_lane(&mut self, _lane: LaneIndex, event: LaneEvent) {
+    pub(crate) fn handle_lane(&mut self, event: LaneEvent) {
         let now = clock::now();
         self.tell_time(now);
         self.control.handle_lane_event(event, now.moment);
         self.carry_out(now);
     }
 
-    /// Takes what the watchdog says.
+    /// Takes what the watchdog says; it has logged it already.
     pub(crate) fn handle_watch(&mut self, event: WatchEvent) {
-        match event {
-            WatchEvent::Repaired(part) => {
-                self.guard_state = GuardState::Stands;
-                tracing::warn!(
-                    part = part.label(),
-                    "Part of the guard was gone and is back"
-                );
-            }
-            WatchEvent::TunBack => self.guard_state = GuardState::Stands,
-            WatchEvent::RepairFailed => self.guard_state = GuardState::Broken,
-            WatchEvent::TunGone => self.guard_state = GuardState::TunGone,
-        }
+        self.guard_state = match event {
+            WatchEvent::Repaired(_) | WatchEvent::TunBack => GuardState::Stands,
+            WatchEvent::RepairFailed => GuardState::Broken,
+            WatchEvent::TunGone => GuardState::TunGone,
+        };
     }
 
-    /// Whether somebody deleted the tun device: only a new start opens it anew.
-    pub(crate) fn has_lost_tun(&self) -> bool {
+    /// Whether the tun device was deleted or a lane ended: only a new start helps.
+    pub(crate) fn has_lost_its_path(&self) -> bool {
         self.guard_state == GuardState::TunGone
+            || !self.outputs.lanes.iter().all(LaneHandle::is_running)
     }
 
-    /// Lets the agreement's time pass.
+    /// Lets time pass for the agreement and for requests to the store.
     pub(crate) fn handle_timeout(&mut self) {
         let now = clock::now();
         self.tell_time(now);
         self.control.handle_timeout(now.moment);
         self.carry_out(now);
+        self.ask_and_publish(now);
     }
 
     /// What is due each second: counters, dates, renewals, the snapshot.

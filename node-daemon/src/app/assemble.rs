@@ -1,0 +1,187 @@
+//! Puts the daemon's parts together, in the order that `app.rs` gives the reason for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use cni_protocol::contract::TUN_NAME;
+use node_identity::NodeUid;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::JoinHandle;
+use tracing::info;
+use tunnel_core::packet::Mtu;
+use tunnel_core::plane::{LaneEvent, LaneIndex};
+
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::guard::Guard;
+use crate::guard::plan::GuardPlan;
+use crate::io::random;
+use crate::io::tun::TunQueue;
+use crate::io::udp::LaneSocket;
+use crate::keys::{self, MachineIds};
+use crate::lane::{self, LaneConfig, LaneHandle};
+use crate::node::{Node, Outputs, Parts, tun_addresses};
+use crate::peers::Peers;
+use crate::peers::disk::PeersOnDisk;
+use crate::preflight::{Machine, bare_plan};
+use crate::store_task::{self, StoreNews};
+use crate::telemetry::Shown;
+use crate::uninstall::KERNEL_SETTINGS_FILE;
+use crate::watchdog::{Watch, WatchEvent};
+
+/// Messages that may wait between two tasks: enough for a burst, few enough to notice a jam (a guess).
+const QUEUE: usize = 1024;
+
+/// What the control task listens to.
+pub(super) struct Inputs {
+    /// Lanes.
+    pub(super) lanes: Receiver<(LaneIndex, LaneEvent)>,
+    /// The store task.
+    pub(super) store: Receiver<StoreNews>,
+    /// The guard's watchdog.
+    pub(super) watch: Receiver<WatchEvent>,
+    /// The store task itself.
+    pub(super) store_task: JoinHandle<()>,
+}
+
+/// What an earlier daemon left on disk and tmpfs, or what a first one makes.
+struct State {
+    boot: String,
+    uid: NodeUid,
+    disk: PeersOnDisk,
+    peers: Peers,
+    credentials: Credentials,
+}
+
+impl State {
+    fn open(config: &Config) -> Result<Self> {
+        let ids = MachineIds::read(config)?;
+        let token = keys::read_join_token(config)?;
+        let identity = keys::open(config, &ids, token.as_ref(), &mut random::system())?;
+        let uid = identity.id.uid;
+        let disk = PeersOnDisk::open(&config.state_directory)?;
+        let (floor, revocations) = disk.memory()?;
+        let key = identity.key.public().hash();
+        let cluster = &config.cluster_pod_ranges;
+        let peers = Peers::new(uid, key, &config.pins, cluster, floor, revocations);
+        let tunnel_keys = keys::tunnel_key_file(&config.runtime_directory);
+        let credentials = Credentials::load(config, identity, &ids.boot, tunnel_keys)?;
+        Ok(Self {
+            boot: ids.boot,
+            uid,
+            disk,
+            peers,
+            credentials,
+        })
+    }
+}
+
+/// Makes all parts and starts them.
+///
+/// # Errors
+/// Whatever is refused; guard and tun then stay as far as they stand.
+pub(super) async fn assemble(
+    config: &Config,
+    machine: Machine,
+    shown: Shown,
+) -> Result<(Node, Inputs)> {
+    let state = State::open(config)?;
+    let sockets = open_each(config, |port| Ok(Arc::new(LaneSocket::bind(port)?)))?;
+    let queues = open_each(config, |_| Ok(TunQueue::open(TUN_NAME)?))?;
+    let plan = plan(config, machine, &state.credentials);
+    let (guard, watch) = start_guard(config, &plan)?;
+    info!(tun = TUN_NAME, mtu = machine.tun_mtu, "Guard stands");
+
+    let (events, lanes) = mpsc::channel(QUEUE);
+    let socket = sockets
+        .first()
+        .map(Arc::clone)
+        .context("there is no lane")?;
+    let handles = start_lanes(config, machine, queues, sockets, &events)?;
+    let (store, commands) = mpsc::channel(QUEUE);
+    let (news, store_news) = mpsc::channel(QUEUE);
+    let outputs = Outputs {
+        lanes: handles,
+        socket,
+        guard,
+        plan,
+        store,
+        shown,
+    };
+    let State {
+        boot,
+        uid,
+        disk,
+        peers,
+        credentials,
+    } = state;
+    let config = config.clone();
+    let parts = Parts {
+        config: config.clone(),
+        machine,
+        boot,
+        credentials,
+        peers,
+        disk,
+        outputs,
+    };
+    let node = Node::start(parts).await?;
+    let store_task = tokio::spawn(store_task::run(config, uid, commands, news));
+    Ok((
+        node,
+        Inputs {
+            lanes,
+            store: store_news,
+            watch,
+            store_task,
+        },
+    ))
+}
+
+fn open_each<T>(config: &Config, open: impl Fn(u16) -> Result<T>) -> Result<Vec<T>> {
+    config.ports().map(open).collect()
+}
+
+fn plan(config: &Config, machine: Machine, credentials: &Credentials) -> GuardPlan {
+    let own = credentials.pod_ranges();
+    GuardPlan {
+        tun_addresses: tun_addresses(&own),
+        own,
+        ..bare_plan(config, machine.tun_mtu)
+    }
+}
+
+fn start_guard(config: &Config, plan: &GuardPlan) -> Result<(Watch, Receiver<WatchEvent>)> {
+    let journal: PathBuf = config.state_directory.join(KERNEL_SETTINGS_FILE);
+    let guard = Guard::install(plan.clone(), &journal)?;
+    let (events, watch) = mpsc::channel(QUEUE);
+    let tell = move |event| {
+        // Each event comes again while its cause lasts, so one that finds no room is not missed.
+        let _: Result<(), _> = events.try_send(event);
+    };
+    Ok((Watch::start(guard, tell)?, watch))
+}
+
+fn start_lanes(
+    config: &Config,
+    machine: Machine,
+    queues: Vec<TunQueue>,
+    sockets: Vec<Arc<LaneSocket>>,
+    events: &Sender<(LaneIndex, LaneEvent)>,
+) -> Result<Vec<LaneHandle>> {
+    let mut handles = Vec::new();
+    for ((index, queue), socket) in (0..).map(LaneIndex).zip(queues).zip(sockets) {
+        let lane = LaneConfig {
+            index,
+            lanes: config.lanes,
+            mtu: Mtu(machine.tun_mtu),
+            poll_for: config.poll_for,
+            queue,
+            socket,
+            events: events.clone(),
+        };
+        handles.push(lane::spawn(lane).context("start a lane")?);
+    }
+    Ok(handles)
+}
