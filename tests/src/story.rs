@@ -30,6 +30,7 @@ pub(crate) struct Cast {
     controller: Controller,
     client: Pod,
     server: Pod,
+    alices_daemon: Process,
     bobs_daemon: Process,
     nginx: Process,
 }
@@ -47,7 +48,10 @@ pub fn tell(sink: Sink) -> Result<Report> {
     let lab = Lab::new()?;
     let played = play(&lab, &mut report);
     lab.end();
-    played.map_err(|error| error.context(lab.report()))?;
+    if played.is_err() || !report.is_kept() {
+        eprintln!("{}", lab.report());
+    }
+    played?;
     report.finish();
     Ok(report)
 }
@@ -82,7 +86,7 @@ fn raise(stage: &Stage<'_>, report: &mut Report) -> Result<Cast> {
     for node in [&stage.alice, &stage.bob] {
         node.enrol(&controller, &settings)?;
     }
-    stage.alice.start(&settings)?;
+    let alices_daemon = stage.alice.start(&settings)?;
     let bobs_daemon = stage.bob.start(&settings)?;
     stage.alice.knows(&stage.bob)?;
     report.say("sotto-controller runs, sotto-node runs on both; both enrolled with a join token.");
@@ -97,6 +101,7 @@ fn raise(stage: &Stage<'_>, report: &mut Report) -> Result<Cast> {
         controller,
         client,
         server,
+        alices_daemon,
         bobs_daemon,
         nginx,
     })

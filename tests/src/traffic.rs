@@ -92,7 +92,17 @@ impl Flow {
 
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} over IP{:?}", self.carrier, self.family)
+        let carrier = match self.carrier {
+            Carrier::Tcp => "TCP",
+            Carrier::Udp => "UDP",
+            Carrier::Icmp => "ICMP",
+            Carrier::Fragments => "UDP in fragments",
+        };
+        let family = match self.family {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        };
+        write!(f, "{carrier} over {family}")
     }
 }
 

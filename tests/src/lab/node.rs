@@ -38,6 +38,7 @@ impl Node {
             wires,
         };
         node.give_store()?;
+        node.give_boot_id()?;
         Ok(node)
     }
 
@@ -59,6 +60,16 @@ impl Node {
     /// Its IPv6 address on the underlay.
     pub fn ipv6(&self) -> IpAddr {
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, self.number.into()).into()
+    }
+
+    /// Gives the machine a boot of its own: all share the kernel's, which daemon and plugin read.
+    fn give_boot_id(&self) -> Result<()> {
+        let number = self.number;
+        let file = Path::new("/run/boot-id");
+        self.place.inside(|| {
+            std::fs::write(file, format!("00000000-0000-4000-8000-{number:012x}\n"))?;
+            isolation::mount_bind(file, Path::new("/proc/sys/kernel/random/boot_id"))
+        })
     }
 
     fn give_store(&self) -> Result<()> {

@@ -207,11 +207,8 @@ impl Node {
     /// When the file cannot be written.
     pub fn configure(&self, pin: &str, settings: &DaemonSettings) -> Result<()> {
         let (name, number) = (self.name(), self.number());
-        // Machines of a lab share the kernel's identity, so each gets one of its own.
-        let machine = format!("{number:032x}\n");
-        let boot = format!("00000000-0000-4000-8000-{number:012x}\n");
-        self.write("/etc/sotto/machine-id", machine)?;
-        self.write("/etc/sotto/boot-id", boot)?;
+        // Machines of a lab share the hardware's identity, so each gets one of its own.
+        self.write("/etc/sotto/machine-id", format!("{number:032x}\n"))?;
         let (ipv4, ipv6, lanes) = (self.ipv4(), self.ipv6(), settings.lanes);
         let extra = &settings.extra;
         let ranges = self.wires().pods.ranges();
@@ -230,7 +227,6 @@ endpoints = ["{ipv4}", "{ipv6}"]
 port = {TUNNEL_PORT}
 lanes = {lanes}
 machine_id_file = "/etc/sotto/machine-id"
-boot_id_file = "/etc/sotto/boot-id"
 {extra}
 "#
         );
