@@ -267,12 +267,9 @@ fn interface_request(name: &str) -> Result<libc::ifreq, TunError> {
 }
 
 fn open_error(source: io::Error) -> TunError {
-    match source.kind() {
-        io::ErrorKind::NotFound => TunError::Missing { source },
-        _ => match source.raw_os_error() {
-            Some(libc::ENODEV | libc::ENXIO) => TunError::Missing { source },
-            _ => TunError::Refused { source },
-        },
+    match source.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => TunError::Missing { source },
+        _ => TunError::Refused { source },
     }
 }
 

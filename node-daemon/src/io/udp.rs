@@ -139,7 +139,7 @@ impl LaneSocket {
     ///
     /// # Errors
     /// What the kernel says; the socket stays usable.
-    pub(crate) fn receive(&self, buffer: &mut [u8], control: &mut Vec<u8>) -> io::Result<Received> {
+    pub(crate) fn receive(&self, buffer: &mut [u8], control: &mut [u8]) -> io::Result<Received> {
         let mut pieces = [IoSliceMut::new(buffer)];
         let flags = MsgFlags::MSG_DONTWAIT;
         let received =

@@ -58,7 +58,6 @@ impl Wire for Recorder {
 
 /// A node's lane and what it sent, wrote to the tun and said.
 struct Node {
-    number: u8,
     lane: Lane,
     wire: Recorder,
 }
@@ -76,7 +75,6 @@ impl Node {
             udp: UdpJoining::Accepted,
         };
         let mut node = Node {
-            number,
             lane: Lane::new(settings, Arc::default()),
             wire: Recorder::default(),
         };

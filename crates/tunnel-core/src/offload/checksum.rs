@@ -12,7 +12,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds bytes that start at an even offset of what is summed.
     #[must_use]
-    pub fn add(self, bytes: &[u8]) -> Sum {
+    pub fn with(self, bytes: &[u8]) -> Sum {
         let (words, rest) = bytes.as_chunks::<4>();
         let sum: u64 = words
             .iter()
@@ -27,7 +27,7 @@ impl Sum {
 
     /// Adds a 16-bit number.
     #[must_use]
-    pub fn add_be16(self, number: u16) -> Sum {
+    pub fn with_be16(self, number: u16) -> Sum {
         Sum(self.0 + u64::from(u16::from_ne_bytes(number.to_be_bytes())))
     }
 
@@ -61,16 +61,16 @@ pub fn pseudo_header(packet: &[u8], kind: SegmentKind, length: usize) -> Option<
     let length = u16::try_from(length).ok()?;
     Some(
         Sum::default()
-            .add(addresses)
-            .add_be16(kind.protocol().into())
-            .add_be16(length),
+            .with(addresses)
+            .with_be16(kind.protocol().into())
+            .with_be16(length),
     )
 }
 
 /// Writes the header checksum of an IPv4 packet.
 pub(crate) fn write_ipv4_header(packet: &mut [u8], header: usize) -> Option<()> {
     put(packet, 10, [0, 0])?;
-    let checksum = Sum::default().add(packet.get(..header)?).complement();
+    let checksum = Sum::default().with(packet.get(..header)?).complement();
     put(packet, 10, checksum)
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn write_transport(packet: &mut [u8], kind: SegmentKind, start: usize
     let at = start + kind.checksum_offset();
     put(packet, at, [0, 0])?;
     let segment = packet.get(start..)?;
-    let sum = pseudo_header(packet, kind, segment.len())?.add(segment);
+    let sum = pseudo_header(packet, kind, segment.len())?.with(segment);
     put(packet, at, checksum_field(sum, kind.checksum_offset()))
 }
 
@@ -98,14 +98,14 @@ pub(crate) fn is_right(packet: &[u8], kind: SegmentKind, start: usize) -> bool {
         let segment = packet.get(start..)?;
         let written: [u8; 2] = field(segment, kind.checksum_offset())?;
         let absent = written == [0, 0] && !kind.is_tcp();
-        let sum = pseudo_header(packet, kind, segment.len())?.add(segment);
+        let sum = pseudo_header(packet, kind, segment.len())?.with(segment);
         Some(!absent && sum.is_valid())
     };
     let header = |packet: &[u8]| {
         !kind.is_ipv4()
             || packet
                 .get(..start)
-                .is_some_and(|header| Sum::default().add(header).is_valid())
+                .is_some_and(|header| Sum::default().with(header).is_valid())
     };
     header(packet) && transport().unwrap_or(false)
 }
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_1071_gives_its_sum() {
-        let sum = Sum::default().add(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        let sum = Sum::default().with(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
 
         assert_eq!(sum.fold(), [0xdd, 0xf2]);
         assert_eq!(sum.complement(), [0x22, 0x0d]);
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn the_longest_packet_of_ones_does_not_overflow() {
         assert_eq!(
-            Sum::default().add(&vec![0xff; 65_535]).fold(),
+            Sum::default().with(&vec![0xff; 65_535]).fold(),
             slow_sum(&vec![0xff; 65_535]).to_be_bytes()
         );
     }
@@ -150,7 +150,7 @@ mod tests {
             split in 0_usize..1500,
         ) {
             let split = (split * 2).min(bytes.len() / 2 * 2);
-            let sum = Sum::default().add(&bytes[..split]).add(&bytes[split..]);
+            let sum = Sum::default().with(&bytes[..split]).with(&bytes[split..]);
             prop_assert_eq!(sum.fold(), slow_sum(&bytes).to_be_bytes());
         }
     }

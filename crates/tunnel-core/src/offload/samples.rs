@@ -125,7 +125,7 @@ impl Sample {
         if self.kind.is_tcp() {
             header.extend(self.sequence.to_be_bytes());
             header.extend([9, 8, 7, 6]);
-            header.extend([((20 + self.options.len()) / 4 << 4) as u8, self.flags]);
+            header.extend([(((20 + self.options.len()) / 4) << 4) as u8, self.flags]);
             header.extend([1, 0xf5, 0, 0, 0, 0]);
             header.extend(&self.options);
         } else {

@@ -160,7 +160,7 @@ fn check_checksum(packet: &[u8], start: usize, offset: usize) -> Result<(), Drop
 
 /// The sum so far, of the pseudo-header, stands in the checksum's place.
 fn complete(packet: &mut [u8], start: usize, offset: usize) -> Option<()> {
-    let sum = Sum::default().add(packet.get(start..)?);
+    let sum = Sum::default().with(packet.get(start..)?);
     put(
         packet,
         start + offset,
