@@ -138,7 +138,8 @@ impl Coalescer {
         kind.is_tcp() || self.udp == UdpJoining::Accepted
     }
 
-    /// Appends the packet to its flow's youngest group, or closes that group.
+    /// Appends the packet to its flow's youngest group, if it continues that one. If not, it
+    /// starts a younger one, so that the flow keeps its order.
     fn join(&mut self, batch: &[u8], packet: &Range<usize>, shape: Shape) -> bool {
         let Some(bytes) = batch.get(packet.clone()) else {
             return false;
@@ -148,7 +149,6 @@ impl Coalescer {
             return false;
         };
         if !group.takes(batch, bytes, shape) {
-            group.open = false;
             return false;
         }
         let tail = self.pieces.len();
