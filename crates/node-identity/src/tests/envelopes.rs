@@ -26,7 +26,7 @@ fn an_honest_envelope_makes_a_verified_peer() {
 }
 
 #[test]
-fn an_envelope_of_another_cluster_is_refused() {
+fn kl09_an_envelope_of_another_cluster_is_refused() {
     let mut world = World::seeded(1);
     let mut other = World::seeded(2);
     let alice = other.node("alice", 1);
