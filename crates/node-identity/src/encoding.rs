@@ -178,3 +178,37 @@ macro_rules! sha256_type {
     };
 }
 pub(crate) use sha256_type;
+
+#[cfg(test)]
+mod tests {
+    use x509_cert::ext::Extension;
+
+    use super::*;
+
+    #[test]
+    fn kl09_a_default_value_that_is_written_out_is_not_canonical() {
+        let with = |critical: &[u8]| {
+            let length = 7 + u8::try_from(critical.len()).unwrap();
+            [
+                &[0x30, length, 0x06, 3, 0x55, 0x1d, 0x0f],
+                critical,
+                &[0x04, 0],
+            ]
+            .concat()
+        };
+
+        // critical is BOOLEAN DEFAULT FALSE: DER leaves the default out (X.690 section 11.5).
+        let written_out = decode_canonical::<Extension>(&with(&[0x01, 1, 0]));
+
+        assert!(decode_canonical::<Extension>(&with(&[])).is_ok());
+        assert_eq!(written_out, Err(EncodingError::NotCanonical));
+    }
+
+    #[test]
+    fn hexadecimal_has_one_spelling() {
+        assert_eq!(from_hex(&hex(&[0, 0xaf])), Some([0, 0xaf]));
+        for text in ["00AF", "00a", "00aff", "00ag", "+0af", "0x00"] {
+            assert_eq!(from_hex::<2>(text), None, "{text}");
+        }
+    }
+}
