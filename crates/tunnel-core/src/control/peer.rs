@@ -47,6 +47,8 @@ struct PeerGeneration {
     rank: GenerationRank,
     verified: VerifiedPeer,
     superseded: Option<Moment>,
+    /// When it begins to be looked at whether nothing hangs on it any more.
+    drain_at: Option<Moment>,
 }
 
 /// One node.
@@ -120,8 +122,9 @@ impl Peer {
         }
         let newest = self.generations.last().map(|it| it.rank);
         for generation in &mut self.generations {
-            if Some(generation.rank) != newest {
-                generation.superseded.get_or_insert(env.now);
+            if Some(generation.rank) != newest && generation.superseded.is_none() {
+                generation.superseded = Some(env.now);
+                generation.drain_at = Some(env.now + OVERLAP);
             }
         }
     }
@@ -144,6 +147,7 @@ impl Peer {
             rank,
             verified: verified.clone(),
             superseded: None,
+            drain_at: None,
         });
         self.generations.sort_by_key(|it| it.rank);
         env.out.event(ControlEvent::PeerAdded {
@@ -291,14 +295,14 @@ impl Peer {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<(Moment, &'static str)> {
-        let drained = self.generations.iter().filter_map(|it| it.superseded);
+        let drain = self.generations.iter().filter_map(|it| it.drain_at).min();
         let own = [
             self.choice.map(|it| (it.until(), "stop sending")),
             self.hints.deadline().map(|it| (it, "believe a hint")),
             self.reconnect_at.map(|it| (it, "reconnect")),
             self.newest_pair_at
                 .map(|it| (it, "move to the newest pair")),
-            drained.map(|it| it + OVERLAP).min().map(|it| (it, "drain")),
+            drain.map(|it| (it, "drain a superseded generation")),
         ];
         let pairs = self.pairs.iter().filter_map(Pair::poll_timeout);
         own.into_iter().flatten().chain(pairs).min_by_key(|it| it.0)
@@ -382,6 +386,9 @@ impl Peer {
     /// Superseded generations that nothing hangs on any more go.
     fn drop_drained(&mut self, env: &mut Env<'_>) {
         let now = env.now;
+        for generation in &mut self.generations {
+            generation.drain_at.take_if(|at| *at <= now);
+        }
         let drained: Vec<_> = self
             .generations
             .iter()
@@ -402,7 +409,7 @@ impl Peer {
         let generation = self.generations.iter().find(|it| it.rank == rank);
         generation.is_some_and(|it| {
             it.superseded
-                .is_none_or(|since| now.duration_since(since) <= OVERLAP)
+                .is_none_or(|since| now.duration_since(since) < OVERLAP)
         })
     }
 

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use chacha20::ChaCha12Rng;
-use chacha20::rand_core::SeedableRng;
 use node_identity::{
     CertificateSerial, Envelope, Floor, Generation, IdentityKey, KeyStatement, NodeCertificate,
-    NodeCertificateTerms, PodRanges, Revocations, RootCertificate, RootKey, SpiffeId, TrustedRoots,
-    TunnelKey,
+    NodeCertificateTerms, PodRanges, RevocationEntry, RevocationList, Revocations, RevokedSubject,
+    RootCertificate, RootKey, SpiffeId, TrustedRoots, TunnelKey,
 };
+use rand_core::SeedableRng;
 
 use super::super::*;
-use crate::plane::{IndexBase, ReceivingTransport, SendingTransport, TransportId};
+use crate::plane::{IndexBase, ReceivingTransport, Role, SendingTransport, TransportId};
 
 /// When all tests begin: certificates are made then.
 pub(super) const START: UnixTime = UnixTime(1_800_000_000);
@@ -181,6 +181,8 @@ pub(super) struct Node {
     pub(super) lanes: Lanes,
     pub(super) events: Vec<ControlEvent>,
     pub(super) initiations: usize,
+    /// Own generations, oldest first: what a restart finds on disk.
+    pub(super) generations: Vec<OwnGeneration>,
 }
 
 /// A datagram on its way.
@@ -212,6 +214,10 @@ pub(super) struct Net {
     pub(super) nodes: Vec<Node>,
     pub(super) fate: Fate,
     pub(super) tape: Vec<InFlight>,
+    /// Asserts at every step that each end opens what the other sends.
+    pub(super) always_agreed: bool,
+    /// Lanes move data all the time: they want transports and say when they are used up.
+    pub(super) busy: bool,
     flying: VecDeque<InFlight>,
     begin: Moment,
 }
@@ -229,6 +235,8 @@ impl Net {
             nodes: Vec::new(),
             fate: Box::new(|_| delivered()),
             tape: Vec::new(),
+            always_agreed: false,
+            busy: false,
             flying: VecDeque::new(),
             begin,
         };
@@ -267,6 +275,7 @@ impl Net {
             lanes: Lanes::default(),
             events: Vec::new(),
             initiations: 0,
+            generations: vec![own],
         });
     }
 
@@ -276,6 +285,32 @@ impl Net {
 
     fn judged(&self) -> UnixTime {
         UnixTime(self.wall().as_secs())
+    }
+
+    pub(super) fn address(&self, node: usize) -> SocketAddr {
+        SocketAddr::new(self.nodes[node].identity.address(), 51820)
+    }
+
+    pub(super) fn refused(&self, node: usize, reason: DatagramRefusal) -> u64 {
+        let refusals = self.nodes[node].control.refusals();
+        refusals.get(&reason).copied().unwrap_or(0)
+    }
+
+    pub(super) fn revocations(&self, subject: RevokedSubject) -> Revocations {
+        let list = RevocationList {
+            number: START.0,
+            issued: START,
+            next_update: UnixTime(START.0 + 26 * 3600),
+            entries: vec![RevocationEntry {
+                subject,
+                until: UnixTime(START.0 + 72 * 3600),
+            }],
+        };
+        let signed = self.root.key.sign_revocations(&list);
+        let mut revocations = Revocations::default();
+        let verified = signed.verify(&self.root.trusted).unwrap();
+        revocations.accept(&verified).unwrap();
+        revocations
     }
 
     pub(super) fn verified(&self, node: usize) -> VerifiedPeer {
@@ -313,12 +348,24 @@ impl Net {
     /// A new own generation of `node`, which its peers do not know yet.
     pub(super) fn renew(&mut self, node: usize, seed: u64) {
         let now = self.now;
-        let Node {
-            control, identity, ..
-        } = &mut self.nodes[node];
-        let generation = identity.generation(&self.root, seed);
-        control.handle_generation(&generation, now).unwrap();
+        let it = &mut self.nodes[node];
+        let generation = it.identity.generation(&self.root, seed);
+        it.control.handle_generation(&generation, now).unwrap();
+        it.generations.push(generation);
         self.collect(node);
+    }
+
+    /// A daemon that was killed starts again, with the generation it had; its lanes know nothing.
+    pub(super) fn restart(&mut self, node: usize, generation: usize) {
+        let now = self.now;
+        let (wall, judged) = (self.wall(), self.judged());
+        let it = &mut self.nodes[node];
+        let settings = Settings::ordinary(it.identity.lanes, AesInstructions::Present);
+        it.control = Control::new(settings, Box::new(rng(9999)), now);
+        it.control.handle_clock(wall, judged, now);
+        let generation = &it.generations[generation];
+        it.control.handle_generation(generation, now).unwrap();
+        it.lanes = Lanes::default();
     }
 
     pub(super) fn inject(&mut self, node: usize, source: SocketAddr, payload: &[u8]) {
@@ -362,6 +409,9 @@ impl Net {
                 self.flying.insert(position, sent.clone());
             }
         }
+        if self.always_agreed {
+            self.assert_agreed();
+        }
     }
 
     /// Lets time pass.
@@ -400,8 +450,31 @@ impl Net {
             let control = &mut self.nodes[node].control;
             control.handle_clock(wall, judged, now);
             control.handle_timeout(now);
+            let next = control.poll_timeout().unwrap();
+            assert!(next.0 > now, "a deadline that does not go away: {}", next.1);
             self.collect(node);
+            if self.busy {
+                self.ask_as_lanes_do(node);
+            }
         }
+    }
+
+    fn ask_as_lanes_do(&mut self, node: usize) {
+        let sending = &self.nodes[node].lanes.sending;
+        let event = match sending.get(&(PeerIndex(0), LaneIndex(0))) {
+            None => LaneEvent::Want(PeerIndex(0)),
+            Some(transport) => {
+                let limit = match transport.role {
+                    Role::Offerer => 120,
+                    Role::Accepter => 150,
+                };
+                if self.now.duration_since(transport.born) < Duration::from_secs(limit) {
+                    return;
+                }
+                LaneEvent::RekeyDue(transport.id)
+            }
+        };
+        self.lane_event(node, event);
     }
 
     /// Whether what `sender` sends is opened by `receiver` with an equal key, from every lane, and
@@ -423,6 +496,16 @@ impl Net {
     pub(super) fn assert_agreed(&self) {
         assert!(self.is_agreed(ALICE, BOB), "Bob opens what Alice sends");
         assert!(self.is_agreed(BOB, ALICE), "Alice opens what Bob sends");
+    }
+
+    /// No key may reach a lane twice: it would count its nonces from zero again.
+    pub(super) fn assert_no_key_was_given_twice(&self) {
+        for node in &self.nodes {
+            for keys in [&node.lanes.sent_keys, &node.lanes.received_keys] {
+                let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
+                assert_eq!(distinct.len(), keys.len());
+            }
+        }
     }
 
     pub(super) fn choice(&self, node: usize) -> Option<TransportId> {
