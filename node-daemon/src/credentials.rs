@@ -4,6 +4,9 @@
 //! of it. A generation is first published, then used: peers have to know it before it speaks. Only
 //! the first of a boot cannot wait, as there is nothing else to use.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -3,6 +3,9 @@
 //! A key that somebody else could have read, or that a cloned disk brought along, is no identity: it
 //! is set aside, said so, and a new one is made, which the controller then has to accept.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};

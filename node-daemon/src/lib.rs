@@ -29,6 +29,8 @@ mod networks;
 mod node;
 mod peers;
 mod preflight;
+#[cfg(test)]
+mod sample;
 mod store_task;
 mod telemetry;
 mod uninstall;
