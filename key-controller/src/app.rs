@@ -1,5 +1,6 @@
 //! Carries out one verb; for `run`, wires everything together and sleeps between steps.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,13 +8,13 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use cluster_store::{ClusterStore, DirectoryStore, StoreChanges};
 use getrandom::SysRng;
-use node_identity::UnixTime;
+use node_identity::{TrustDomain, UnixTime};
 use rand_core::UnwrapErr;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{Arguments, RootVerb, TokenVerb, Verb};
+use crate::arguments::{Arguments, RootVerb, State, TokenVerb, Verb};
 use crate::config::{LogFormat, Settings};
 use crate::ledger::{Ledger, LedgerFile};
 use crate::reconcile::Controller;
@@ -37,14 +38,10 @@ pub(crate) fn run() -> Result<()> {
             state,
             trust_domain,
         }) => {
-            state::create(&state.directory)?;
-            let _held = state::lock(&state.directory)?;
-            let pin = Signer::create(&state.directory, &trust_domain, now()?, &mut random())?;
-            LedgerFile::in_folder(&state.directory).create(&Ledger::empty(trust_domain, pin))?;
-            println!("{pin}");
+            create_root(&state.folder()?, trust_domain)?;
         }
         Verb::Root(RootVerb::Pin { state }) => {
-            println!("{}", verbs::read(&state.directory)?.pin);
+            println!("{}", verbs::read(&state.folder()?)?.pin);
         }
         Verb::Token(TokenVerb::Create {
             state,
@@ -52,21 +49,23 @@ pub(crate) fn run() -> Result<()> {
             addresses,
             ttl,
         }) => {
-            let invitation = Invitation {
-                name: node,
-                addresses,
-                lifetime: ttl,
-            };
-            create_token(&state.directory, &invitation)?;
+            create_token(
+                &state,
+                &Invitation {
+                    name: node,
+                    addresses,
+                    lifetime: ttl,
+                },
+            )?;
         }
         Verb::Token(TokenVerb::List { state }) => {
-            print!("{}", verbs::tokens(&verbs::read(&state.directory)?, now()?));
+            print!("{}", verbs::tokens(&verbs::read(&state.folder()?)?, now()?));
         }
         Verb::Nodes { state } => {
-            print!("{}", verbs::nodes(&verbs::read(&state.directory)?, now()?));
+            print!("{}", verbs::nodes(&verbs::read(&state.folder()?)?, now()?));
         }
         Verb::Revoke { state, node } => {
-            let file = LedgerFile::in_folder(&state.directory);
+            let file = LedgerFile::in_folder(&state.folder()?);
             let revoked = verbs::revoke(&file, &node, now()?)?;
             println!(
                 "revoked {node} ({}), {}",
@@ -75,7 +74,7 @@ pub(crate) fn run() -> Result<()> {
             );
         }
         Verb::Approve { state, node } => {
-            let (uid, key) = verbs::approve(&LedgerFile::in_folder(&state.directory), &node)?;
+            let (uid, key) = verbs::approve(&LedgerFile::in_folder(&state.folder()?), &node)?;
             println!("approved key {key} for {node} ({uid})");
         }
         Verb::Run { config } => {
@@ -92,9 +91,24 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-fn create_token(folder: &Path, invitation: &Invitation) -> Result<()> {
+fn create_root(folder: &Path, trust_domain: TrustDomain) -> Result<()> {
+    state::create(folder)?;
+    let _held = state::lock(folder)?;
+    let pin = Signer::create(folder, &trust_domain, now()?, &mut random())?;
+    LedgerFile::in_folder(folder).create(&Ledger::empty(trust_domain, pin))?;
+    println!("{pin}");
+    Ok(())
+}
+
+fn create_token(state: &State, invitation: &Invitation) -> Result<()> {
+    if let Some(settings) = state.settings()? {
+        let foreign = |address: &&IpAddr| !settings.may_be_underlay(**address);
+        if let Some(address) = invitation.addresses.iter().find(foreign) {
+            bail!("--address {address}: lies outside underlay_ranges, the node would be refused");
+        }
+    }
     let now = now()?;
-    let issued = LedgerFile::in_folder(folder).update(|ledger| {
+    let issued = LedgerFile::in_folder(&state.folder()?).update(|ledger| {
         tokens::invite(ledger, invitation, now, &mut random()).map_err(anyhow::Error::from)
     })?;
     if issued.needs_approval {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use node_identity::{NodeName, TrustDomain};
 
+use crate::config::{ConfigError, Settings};
+
 /// Longest life of a join token: it lies in files and terminals until it is used.
 const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -104,7 +106,26 @@ pub(crate) struct State {
         env = "SOTTO_CONTROLLER_STATE",
         default_value = "/var/lib/sotto-controller"
     )]
-    pub(crate) directory: PathBuf,
+    directory: PathBuf,
+    /// The configuration that names the state folder, instead of --state.
+    #[arg(long, value_name = "FILE", conflicts_with = "directory")]
+    config: Option<PathBuf>,
+}
+
+impl State {
+    /// The settings, where a configuration is named.
+    pub(crate) fn settings(&self) -> Result<Option<Settings>, ConfigError> {
+        self.config.as_deref().map(Settings::read).transpose()
+    }
+
+    /// The state folder.
+    pub(crate) fn folder(&self) -> Result<PathBuf, ConfigError> {
+        let settings = self.settings()?;
+        Ok(settings.map_or_else(
+            || self.directory.clone(),
+            |settings| settings.state_directory,
+        ))
+    }
 }
 
 fn lifetime(text: &str) -> Result<Duration, String> {

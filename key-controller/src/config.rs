@@ -191,10 +191,11 @@ impl Settings {
             state_directory = %self.state_directory.display(),
             store_directory = %self.store_directory.display(),
             trust_domain = %self.trust_domain,
-            cluster_pod_ranges = ?self.cluster_pod_ranges,
-            node_prefix_lengths = ?self.node_prefix_lengths,
-            underlay_ranges = ?self.underlay_ranges,
-            service_ranges = ?self.service_ranges,
+            cluster_pod_ranges = listed(&self.cluster_pod_ranges),
+            node_prefix_length_ipv4 = self.node_prefix_lengths.ipv4,
+            node_prefix_length_ipv6 = self.node_prefix_lengths.ipv6,
+            underlay_ranges = listed(&self.underlay_ranges),
+            service_ranges = listed(&self.service_ranges),
             "Settings read"
         );
     }
@@ -270,6 +271,11 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+fn listed(ranges: &[impl ToString]) -> String {
+    let texts: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }
 
 fn parse_all<T>(

@@ -1,7 +1,7 @@
 //! The controller's own folder: root key, root certificate, ledger, and the lock that a running
 //! controller holds. Nobody but the controller's user may look inside.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -47,18 +47,20 @@ pub(crate) enum StateError {
     },
 }
 
-/// Makes the folder, or takes one that is there, and closes it to others.
+/// Makes the folder, closed to others; one that is there must be closed already, for it may be
+/// somebody else's.
 pub(crate) fn create(folder: &Path) -> Result<(), StateError> {
-    let failed = |source| StateError::Create {
-        path: folder.to_path_buf(),
-        source,
-    };
+    if folder.is_dir() {
+        return check(folder);
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(failed)?;
-    fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed)
+        .map_err(|source| StateError::Create {
+            path: folder.to_path_buf(),
+            source,
+        })
 }
 
 /// Checks that the folder is there and closed to others.

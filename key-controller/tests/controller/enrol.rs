@@ -6,7 +6,7 @@ use cluster_store::{ClusterStore, PendingReason, RequestState};
 use node_identity::{IdentityKey, JoinToken, RevokedSubject, Succession};
 use rand_core::SeedableRng;
 
-use crate::rig::{Node, Rig, complaint, now, run, succeeded, text, wait};
+use crate::rig::{Node, Rig, complaint, controller, now, run, succeeded, text, wait};
 
 const ALICE: [&str; 2] = ["198.51.100.1", "2001:db8::1"];
 const BOB: [&str; 2] = ["198.51.100.2", "2001:db8::2"];
@@ -221,4 +221,53 @@ fn an_expired_token_and_a_deleted_one_enrol_nobody() {
 
     rig.answer(&late, RequestState::Refused);
     rig.answer(&gone, RequestState::Refused);
+}
+
+#[test]
+fn a_configuration_names_the_state_folder_and_refuses_foreign_addresses() {
+    let rig = Rig::new();
+    let config = rig.config();
+    let words = [
+        "token",
+        "create",
+        "--node",
+        "alice",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let with = |address| controller(&[&words[..], &["--address", address]].concat());
+
+    let token: JoinToken = text(&succeeded(with(ALICE[0]))).parse().unwrap();
+    let said = complaint(&with("203.0.113.1"));
+
+    assert_eq!(token.pin, rig.pin);
+    assert!(
+        said.contains("203.0.113.1") && said.contains("underlay_ranges"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_log_counts_a_refusal_by_its_reason_and_the_requester_is_not_told() {
+    let rig = Rig::new();
+    let _running = rig.start();
+    let (alice, token) = alice(&rig);
+    alice.enrol(&rig, &token);
+    for (seed, total) in [(66, "total=1"), (67, "total=2")] {
+        let id = Node::new(seed, &token, &ALICE).ask(&rig, Some(&token));
+        rig.answer(&id, RequestState::Refused);
+
+        let log = rig.log();
+        let line = log
+            .lines()
+            .find(|line| line.contains(&id.to_string()))
+            .unwrap();
+        assert!(
+            line.contains("token_used") && line.contains(total),
+            "{line}"
+        );
+        let answer = rig.store_folder().join(format!("answers/{id}.json"));
+        let told = std::fs::read_to_string(answer).unwrap();
+        assert_eq!(told, "{\"version\":1,\"state\":\"refused\"}\n");
+    }
 }

@@ -9,7 +9,7 @@ use cluster_store::{ClusterStore, RequestState};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::rig::{Node, Rig, complaint, files, run, succeeded, text};
+use crate::rig::{Node, Rig, complaint, controller, files, run, succeeded, text};
 
 const ALICE: [&str; 1] = ["198.51.100.1"];
 
@@ -261,6 +261,26 @@ fn a_state_folder_open_to_others_is_refused_with_the_cure() {
 }
 
 #[test]
+fn root_create_does_not_close_a_folder_that_is_somebodys() {
+    let rig = Rig::new();
+    fs::create_dir_all(rig.store_folder()).unwrap();
+    fs::set_permissions(rig.store_folder(), Permissions::from_mode(0o755)).unwrap();
+    let folder = rig.store_folder();
+    let words = ["root", "create", "--trust-domain", "sotto.test", "--state"];
+
+    let said = complaint(&controller(
+        &[&words[..], &[folder.to_str().unwrap()]].concat(),
+    ));
+
+    assert!(said.contains("chmod 0700"), "{said}");
+    assert_eq!(
+        fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
+        0o755
+    );
+    assert_eq!(files(&folder), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
 fn every_file_of_the_state_folder_is_closed_to_others() {
     let rig = Rig::new();
     succeeded(rig.verb(&["token", "create", "--node", "alice"]));
@@ -325,6 +345,7 @@ fn i8_no_token_and_no_key_is_shown_or_published() {
     let secrets = [&token[token.len() - 40..], &unused[unused.len() - 40..]];
 
     let mut shown = text(&rig.verb(&["token", "list"])) + &text(&rig.verb(&["nodes"]));
+    shown += &rig.log();
     for folder in files(&rig.store_folder()) {
         for path in files(&folder) {
             shown += &String::from_utf8_lossy(&fs::read(path).unwrap());
@@ -332,6 +353,10 @@ fn i8_no_token_and_no_key_is_shown_or_published() {
     }
 
     assert!(shown.contains("alice"));
+    assert!(
+        shown.contains("Certificate granted"),
+        "the log is among what is searched"
+    );
     assert!(secrets.iter().all(|secret| !shown.contains(secret)));
     let ledger = fs::read_to_string(rig.state().join("ledger")).unwrap();
     assert!(

@@ -1,6 +1,6 @@
 //! Two folders, a configuration, the binary, and nodes that ask it for certificates.
 
-use std::fs;
+use std::fs::{self, File};
 use std::future::Future;
 use std::io::Read;
 use std::net::IpAddr;
@@ -86,10 +86,25 @@ impl Rig {
 
     /// Runs the controller and waits until it has published its root.
     pub(crate) fn start(&self) -> Running {
-        let child = self.command().stderr(Stdio::null()).spawn().unwrap();
+        let log = File::create(self.log_file()).unwrap();
+        let child = self
+            .command()
+            .env("SOTTO_LOG", "trace")
+            .stderr(log)
+            .spawn()
+            .unwrap();
         let running = Running(child);
         self.wait("the root is published", |found| !found.roots.is_empty());
         running
+    }
+
+    /// What the controller started last has logged so far, at its most talkative.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_file()).unwrap()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
     }
 
     /// Runs a controller that is expected to give up by itself; returns what it said.
