@@ -44,13 +44,14 @@ const IMPURE: [&str; 14] = [
 const LEAKS: [&str; 2] = ["boringtun", "ring"];
 
 /// Which of our crates each of our crates may use.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("node-identity", &[]),
     ("tunnel-core", &["node-identity"]),
     ("cni-protocol", &[]),
     ("node-status", &[]),
     ("cluster-store", &["node-identity"]),
-    ("sotto-cni", &["cni-protocol"]),
+    ("pod-pool", &["cni-protocol"]),
+    ("sotto-cni", &["cni-protocol", "pod-pool"]),
     (
         "sotto-node",
         &[
@@ -58,6 +59,7 @@ const EDGES: [(&str, &[&str]); 10] = [
             "cni-protocol",
             "node-identity",
             "node-status",
+            "pod-pool",
             "tunnel-core",
         ],
     ),

@@ -7,11 +7,11 @@
 use cni_protocol::config::NetworkConfig;
 use cni_protocol::environment::PodCall;
 use cni_protocol::result::{AddResult, AssignedAddress, LinkEnd};
+use pod_pool::{Pool, Wanted};
 
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::guard;
-use crate::ipam::{Pool, Wanted};
 use crate::link::{self, LinkNames, PodLink};
 use crate::netlink::Rtnl;
 use crate::netns::PodNetns;
@@ -36,7 +36,7 @@ pub(crate) fn run(
         netns: netns.identity(),
         node: &node,
     };
-    let held = pool.reserve(&wanted, &mut rtnl, deadline)?;
+    let held = pool.reserve(&wanted, &mut rtnl, deadline.instant())?;
     let addresses = held.reservation().map(|it| it.addresses.clone());
     let addresses = addresses.unwrap_or_default();
     let link = PodLink {

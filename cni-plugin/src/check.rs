@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use cni_protocol::config::NetworkConfig;
 use cni_protocol::environment::PodCall;
 use cni_protocol::reservation::Reservation;
+use pod_pool::Pool;
 
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::guard::{self, GuardError};
-use crate::ipam::Pool;
 use crate::link::{LinkNames, PodLink};
 use crate::netlink::Rtnl;
 use crate::netns::PodNetns;

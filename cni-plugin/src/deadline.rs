@@ -20,6 +20,11 @@ impl Deadline {
         Self::after(Duration::from_secs(5))
     }
 
+    /// The moment itself.
+    pub(crate) fn instant(self) -> Instant {
+        self.0
+    }
+
     /// What is left; `None` when it is over.
     pub(crate) fn remaining(self) -> Option<Duration> {
         let left = self.0.saturating_duration_since(Instant::now());

@@ -5,11 +5,11 @@
 
 use cni_protocol::attachment::AttachmentKey;
 use cni_protocol::config::NetworkConfig;
+use pod_pool::{Claim, Links, NodeLinks, Pool};
 
 use crate::deadline::Deadline;
 use crate::failure::Failure;
-use crate::ipam::{Claim, Pool};
-use crate::link::{self, LinkNames, inspect::since_boot};
+use crate::link::{self, LinkNames};
 use crate::netlink::Rtnl;
 use crate::node;
 
@@ -25,7 +25,7 @@ pub(crate) fn run(
     let claim = match &boot_id {
         Ok(boot_id) => {
             let pool = Pool::new(&config.runtime_directory, boot_id);
-            pool.claim(key, &names.node, deadline)?
+            pool.claim(key, &names.node, deadline.instant())?
         }
         Err(_) => Claim::Nothing,
     };
@@ -35,7 +35,7 @@ pub(crate) fn run(
     // The link first: an address whose link lives is never free.
     link::delete(&mut Rtnl::open(deadline)?, &names.node)?;
     if let Claim::Ours(held) = claim {
-        held.release(since_boot())?;
+        held.release(NodeLinks.since_boot())?;
     }
     boot_id.map(|_| ()).map_err(Failure::from)
 }

@@ -4,10 +4,10 @@ use cni_protocol::config::ConfigError;
 use cni_protocol::environment::EnvironmentError;
 use cni_protocol::error::{CniError, ErrorCode};
 use cni_protocol::version::CniVersion;
+use pod_pool::PoolError;
 
 use crate::guard::GuardError;
 use crate::input::InputError;
-use crate::ipam::PoolError;
 use crate::link::LinkError;
 use crate::netlink::NetlinkError;
 use crate::netns::NetnsError;
@@ -122,7 +122,9 @@ fn pool_code(error: &PoolError) -> ErrorCode {
         PoolError::AlreadyReserved(_) | PoolError::NameTaken { .. } => ErrorCode::AlreadyAttached,
         PoolError::Exhausted { .. } | PoolError::Busy(_) => ErrorCode::TryAgainLater,
         PoolError::File { .. } | PoolError::Encode(_) => ErrorCode::Io,
-        PoolError::Kernel(error) => netlink_code(error),
+        PoolError::Kernel(error) => error
+            .downcast_ref::<NetlinkError>()
+            .map_or(ErrorCode::Io, netlink_code),
     }
 }
 

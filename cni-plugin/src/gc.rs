@@ -4,10 +4,9 @@
 //! its pod's namespace is there, or a call works on it.
 
 use cni_protocol::config::NetworkConfig;
+use pod_pool::{Found, Links, NodeLinks, Pool};
 
 use crate::failure::Failure;
-use crate::ipam::{Found, Pool};
-use crate::link::{self, inspect::since_boot};
 use crate::netns;
 use crate::node;
 
@@ -26,13 +25,13 @@ pub(crate) fn run(config: &NetworkConfig) -> Result<(), Failure> {
             );
             valid.contains(&key)
         });
-        let alive =
-            link::exists(found.link()) || reservation.is_some_and(|it| netns::is_alive(&it.netns));
+        let alive = NodeLinks.has_link(found.link())
+            || reservation.is_some_and(|it| netns::is_alive(&it.netns));
         match (listed, alive) {
             (true, _) => {}
             (false, true) => warn_of_unlisted(&found),
             (false, false) => {
-                let freed = pool.free(&found, since_boot());
+                let freed = pool.free(&found, NodeLinks.since_boot());
                 errors.extend(freed.err().map(|error| error.to_string()));
             }
         }

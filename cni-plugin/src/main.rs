@@ -1,9 +1,9 @@
 //! `sotto-cni`: the program that a container runtime executes to attach pods to Sotto.
 //!
 //! It stands alone: it reads what the daemon left in `node.json`, keeps its reservations as files and
-//! needs no daemon to answer. One file per verb (`add` to `version`); `ipam` owns addresses, `link`
-//! the kernel's side of one pod, `app` reads the call and prints the answer. Words and formats are in
-//! the crate `cni-protocol`.
+//! needs no daemon to answer. One file per verb (`add` to `version`); `link` owns the kernel's side
+//! of one pod, `app` reads the call and prints the answer. Words and formats are in the crate
+//! `cni-protocol`, addresses in `pod-pool`.
 
 mod add;
 mod app;
@@ -14,7 +14,6 @@ mod failure;
 mod gc;
 mod guard;
 mod input;
-mod ipam;
 mod link;
 mod netlink;
 mod netns;

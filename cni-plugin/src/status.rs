@@ -1,12 +1,11 @@
 //! STATUS: would an ADD succeed? Answered from files and the kernel, without the daemon.
 
 use cni_protocol::config::NetworkConfig;
+use pod_pool::{NodeLinks, Pool};
 
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::guard::{self, GuardError};
-use crate::ipam::Pool;
-use crate::netlink::Rtnl;
 use crate::node;
 
 /// Tells whether pods can be attached.
@@ -19,10 +18,9 @@ pub(crate) fn run(config: &NetworkConfig, deadline: Deadline) -> Result<(), Fail
         }
         GuardError::Ask(_) => unavailable(error.into()),
     })?;
-    let rtnl = Rtnl::open(deadline).map_err(|error| unavailable(error.into()))?;
     let pool = Pool::new(&config.runtime_directory, &node.boot_id);
     let exhausted = pool
-        .exhausted_families(&node, &rtnl)
+        .exhausted_families(&node, &NodeLinks)
         .map_err(|error| unavailable(error.into()))?;
     if exhausted.is_empty() {
         return Ok(());

@@ -20,7 +20,7 @@ use crate::lock::NodeLock;
 use crate::preflight::{Machine, preflight};
 use crate::telemetry::Shown;
 use crate::uninstall::uninstall;
-use crate::{clock, files, hygiene, logging};
+use crate::{clock, files, hygiene, logging, reservations};
 use assemble::assemble;
 
 /// How long the daemon waits before it sets up anew what somebody took away (a guess).
@@ -89,6 +89,7 @@ async fn serve(config: &Config, machine: Machine) -> Result<Ended> {
     let shown = Shown::default();
     let (mut node, mut inputs) = assemble(config, machine, shown.clone()).await?;
     listeners.serve(&shown);
+    let reservations = tokio::spawn(reservations::run(config.clone()));
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
@@ -109,5 +110,6 @@ async fn serve(config: &Config, machine: Machine) -> Result<Ended> {
         }
     };
     inputs.store_task.abort();
+    reservations.abort();
     Ok(ended)
 }

@@ -29,6 +29,7 @@ mod networks;
 mod node;
 mod peers;
 mod preflight;
+mod reservations;
 #[cfg(test)]
 mod sample;
 mod store_task;

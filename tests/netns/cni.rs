@@ -6,6 +6,7 @@ mod attach;
 mod crowd;
 mod detach;
 mod judge;
+mod leftovers;
 mod refuse;
 mod runtime;
 mod stopped;
@@ -18,6 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
         crowd::cases(),
         detach::cases(),
         judge::cases(),
+        leftovers::cases(),
         refuse::cases(),
         stopped::cases(),
     ]

@@ -3,32 +3,30 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
+use pod_pool::{Kernel, Links, NodeLinks};
 
-use super::{LinkError, PodLink, exists, gateway, query};
+use super::{LinkError, PodLink, gateway, query};
 use crate::deadline::Deadline;
-use crate::ipam::Kernel;
 use crate::netlink::{NetlinkError, Rtnl};
 use crate::netns::PodNetns;
 
-impl Kernel for Rtnl {
+impl Links for Rtnl {
     fn has_link(&self, name: &str) -> bool {
-        exists(name)
+        NodeLinks.has_link(name)
     }
+
+    fn since_boot(&self) -> Duration {
+        NodeLinks.since_boot()
+    }
+}
+
+impl Kernel for Rtnl {
+    type Error = NetlinkError;
 
     fn has_host_route(&mut self, address: IpAddr) -> Result<bool, NetlinkError> {
         let route = query::route_to(self, address)?;
         Ok(route.is_some_and(|route| query::is_host_route(&route)))
     }
-
-    fn since_boot(&self) -> Duration {
-        since_boot()
-    }
-}
-
-/// Time since boot, suspend included; every Linux has the clock.
-pub(crate) fn since_boot() -> Duration {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
 impl PodLink<'_> {

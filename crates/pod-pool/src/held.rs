@@ -5,12 +5,11 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cni_protocol::reservation::Reservation;
 
-use super::{PoolError, failed, names_in, remove, resting, wait_for_lock};
-use crate::deadline::Deadline;
+use crate::{PoolError, failed, names_in, remove, resting, wait_for_lock};
 
 /// What a file that is still being written starts with.
 const UNFINISHED: &str = ".";
@@ -19,13 +18,15 @@ const UNFINISHED: &str = ".";
 const SUFFIX: &str = ".json";
 
 /// A reservation as it stands in the folder; it may go at any time.
-pub(crate) struct Found {
+#[derive(Debug)]
+pub struct Found {
     path: PathBuf,
     link: String,
 }
 
 /// A reservation that nobody else works on, as long as this lives.
-pub(crate) struct Held {
+#[derive(Debug)]
+pub struct Held {
     /// Its lock is the claim.
     _file: File,
     found: Found,
@@ -34,14 +35,14 @@ pub(crate) struct Held {
 }
 
 impl Found {
-    pub(super) fn new(folder: &Path, link: &str) -> Self {
+    pub(crate) fn new(folder: &Path, link: &str) -> Self {
         Self {
             path: folder.join(format!("{link}{SUFFIX}")),
             link: link.into(),
         }
     }
 
-    pub(super) fn all(folder: &Path) -> Result<Vec<Self>, PoolError> {
+    pub(crate) fn all(folder: &Path) -> Result<Vec<Self>, PoolError> {
         let names = names_in(folder)?;
         let finished = names.iter().filter(|name| !name.starts_with(UNFINISHED));
         let links = finished.filter_map(|name| name.strip_suffix(SUFFIX));
@@ -49,41 +50,41 @@ impl Found {
     }
 
     /// Name of the link on the node.
-    pub(crate) fn link(&self) -> &str {
+    #[must_use]
+    pub fn link(&self) -> &str {
         &self.link
     }
 
     /// What the file says; `None` when it is gone or says nothing that can be read.
-    pub(crate) fn read(&self) -> Option<Reservation> {
+    #[must_use]
+    pub fn read(&self) -> Option<Reservation> {
         let text = fs::read(&self.path).ok()?;
-        Reservation::from_json(&text)
-            .inspect_err(|error| eprintln!("sotto-cni: WARN {}: {error}", self.path.display()))
-            .ok()
+        Reservation::from_json(&text).ok()
     }
 
-    pub(super) fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.path.exists()
     }
 
-    pub(super) fn addresses(&self) -> Vec<IpAddr> {
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         self.read().map(|it| it.addresses).unwrap_or_default()
     }
 
     /// Claims it, if it is there, as soon as nobody else works on it.
-    pub(super) fn claim(
+    pub(crate) fn claim(
         self,
         resting_folder: &Path,
-        deadline: Deadline,
+        until: Instant,
     ) -> Result<Option<Held>, PoolError> {
         let Some(file) = self.open()? else {
             return Ok(None);
         };
-        wait_for_lock(&file, &self.path, deadline)?;
+        wait_for_lock(&file, &self.path, until)?;
         self.held(file, resting_folder)
     }
 
     /// Claims it, if it is there and nobody works on it.
-    pub(super) fn try_claim(&self, resting_folder: &Path) -> Result<Option<Held>, PoolError> {
+    pub(crate) fn try_claim(&self, resting_folder: &Path) -> Result<Option<Held>, PoolError> {
         let Some(file) = self.open()? else {
             return Ok(None);
         };
@@ -129,7 +130,7 @@ impl Found {
 
 impl Held {
     /// Writes a new reservation; the caller holds the pool's lock.
-    pub(super) fn create(
+    pub(crate) fn create(
         folder: &Path,
         link: &str,
         reservation: Reservation,
@@ -167,19 +168,23 @@ impl Held {
     }
 
     /// Removes what a killed call was writing; the caller holds the pool's lock.
-    pub(super) fn remove_unfinished(folder: &Path) -> Result<(), PoolError> {
+    pub(crate) fn remove_unfinished(folder: &Path) -> Result<(), PoolError> {
         let names = names_in(folder)?;
         let mut unfinished = names.iter().filter(|name| name.starts_with(UNFINISHED));
         unfinished.try_for_each(|name| remove(&folder.join(name)))
     }
 
     /// What is reserved; `None` when the file could not be read.
-    pub(crate) fn reservation(&self) -> Option<&Reservation> {
+    #[must_use]
+    pub fn reservation(&self) -> Option<&Reservation> {
         self.reservation.as_ref()
     }
 
     /// Sends the addresses to rest.
-    pub(crate) fn release(self, now: Duration) -> Result<(), PoolError> {
+    ///
+    /// # Errors
+    /// When the file can neither be moved nor removed.
+    pub fn release(self, now: Duration) -> Result<(), PoolError> {
         let name = resting::name(now, self.found.link());
         match fs::rename(&self.found.path, self.resting_folder.join(name)) {
             Ok(()) => Ok(()),
@@ -189,7 +194,10 @@ impl Held {
     }
 
     /// Gives the addresses back at once: no pod ever used them.
-    pub(crate) fn cancel(self) -> Result<(), PoolError> {
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn cancel(self) -> Result<(), PoolError> {
         remove(&self.found.path)
     }
 }

@@ -2,7 +2,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::netlink::NetlinkError;
 
 /// A kernel that knows the links and routes that a test gives it.
 #[derive(Default)]
@@ -12,17 +11,21 @@ struct FakeKernel {
     now: Duration,
 }
 
-impl Kernel for FakeKernel {
+impl Links for FakeKernel {
     fn has_link(&self, name: &str) -> bool {
         self.links.contains(name)
     }
 
-    fn has_host_route(&mut self, address: IpAddr) -> Result<bool, NetlinkError> {
-        Ok(self.routes.contains(&address))
-    }
-
     fn since_boot(&self) -> Duration {
         self.now
+    }
+}
+
+impl Kernel for FakeKernel {
+    type Error = std::fmt::Error;
+
+    fn has_host_route(&mut self, address: IpAddr) -> Result<bool, std::fmt::Error> {
+        Ok(self.routes.contains(&address))
     }
 }
 
@@ -103,8 +106,8 @@ fn key(pod: &str) -> AttachmentKey {
     }
 }
 
-fn soon() -> Deadline {
-    Deadline::after(Duration::from_millis(50))
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(50)
 }
 
 #[test]
@@ -236,6 +239,35 @@ fn cn04_what_a_killed_add_reserved_is_freed_by_the_next_one() {
     assert_eq!(node.attach("next").unwrap(), ["10.244.1.3"], ".2 rests");
 
     assert_eq!(node.held_count(), 1);
+}
+
+#[test]
+fn i4_after_reconciling_every_reservation_has_its_link() {
+    let mut node = Node::with_five_addresses();
+    for pod in ["alive", "vanished"] {
+        node.attach(pod).unwrap();
+    }
+    let at_work = node.reserve("at-work").unwrap();
+    drop(node.reserve("killed").unwrap());
+    node.kernel.links.remove("vanished");
+
+    let mut freed = node.pool().reconcile(&node.kernel, soon()).unwrap();
+
+    freed.sort();
+    assert_eq!(freed, ["killed", "vanished"]);
+    drop(at_work);
+    node.pool().reconcile(&node.kernel, soon()).unwrap();
+    let held = node.pool().reservations().unwrap();
+    assert_eq!(held.iter().map(Found::link).collect::<Vec<_>>(), ["alive"]);
+}
+
+#[test]
+fn a_node_without_pods_has_nothing_to_reconcile() {
+    let node = Node::with_five_addresses();
+
+    let freed = node.pool().reconcile(&node.kernel, soon()).unwrap();
+
+    assert_eq!(freed, [""; 0]);
 }
 
 #[test]

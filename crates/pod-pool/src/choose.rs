@@ -7,14 +7,14 @@ use ipnetwork::IpNetwork;
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     V4,
     V6,
 }
 
 impl Family {
     /// The family's name, for messages.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",
@@ -22,7 +22,7 @@ impl Family {
     }
 
     /// Whether a range is of this family.
-    pub(super) fn holds(self, range: &IpNetwork) -> bool {
+    pub(crate) fn holds(self, range: &IpNetwork) -> bool {
         match self {
             Self::V4 => range.is_ipv4(),
             Self::V6 => range.is_ipv6(),
@@ -31,7 +31,7 @@ impl Family {
 }
 
 /// The families that the ranges have, IPv4 first: runtimes take the first address as the pod's own.
-pub(super) fn families(ranges: &[IpNetwork]) -> Vec<Family> {
+pub(crate) fn families(ranges: &[IpNetwork]) -> Vec<Family> {
     let present = |family: &Family| ranges.iter().any(|range| family.holds(range));
     [Family::V4, Family::V6]
         .into_iter()
@@ -40,7 +40,7 @@ pub(super) fn families(ranges: &[IpNetwork]) -> Vec<Family> {
 }
 
 /// All addresses of a family that pods may have, lowest first.
-pub(super) fn candidates(node: &NodeState, family: Family) -> impl Iterator<Item = IpAddr> + '_ {
+pub(crate) fn candidates(node: &NodeState, family: Family) -> impl Iterator<Item = IpAddr> + '_ {
     let ranges = node.pod_ranges.iter();
     let all = ranges
         .filter(move |range| family.holds(range))

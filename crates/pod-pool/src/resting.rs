@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use cni_protocol::reservation::Reservation;
 
-use super::{PoolError, REST, names_in, remove};
+use crate::{PoolError, REST, names_in, remove};
 
 /// What rests, oldest first.
-pub(super) struct Resting {
+pub(crate) struct Resting {
     entries: std::collections::VecDeque<Entry>,
 }
 
@@ -20,13 +20,13 @@ struct Entry {
 }
 
 /// Name of a reservation that rests since `now`; names sort by time.
-pub(super) fn name(now: Duration, link: &str) -> String {
+pub(crate) fn name(now: Duration, link: &str) -> String {
     format!("{:020}-{link}.json", now.as_millis())
 }
 
 impl Resting {
     /// Reads what still rests and removes what has rested long enough.
-    pub(super) fn read(folder: &Path, now: Duration) -> Result<Self, PoolError> {
+    pub(crate) fn read(folder: &Path, now: Duration) -> Result<Self, PoolError> {
         let mut names = names_in(folder)?;
         names.sort();
         let mut entries = std::collections::VecDeque::new();
@@ -45,13 +45,13 @@ impl Resting {
         Ok(Self { entries })
     }
 
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let mut entries = self.entries.iter();
         entries.any(|entry| entry.addresses.contains(&address))
     }
 
     /// Ends the longest rest; `false` when nothing rests.
-    pub(super) fn wake_oldest(&mut self) -> Result<bool, PoolError> {
+    pub(crate) fn wake_oldest(&mut self) -> Result<bool, PoolError> {
         match self.entries.pop_front() {
             Some(entry) => remove(&entry.path).map(|()| true),
             None => Ok(false),

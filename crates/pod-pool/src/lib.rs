@@ -1,4 +1,7 @@
-//! Pod addresses: one reservation file per attachment, in a folder that dies with the boot.
+//! Pod addresses of a node: one reservation file per attachment, in a folder that dies with the boot.
+//!
+//! The plugin reserves and frees, the daemon looks after what nobody frees. It asks the kernel, not
+//! either of them, what lives, and never makes or removes a link (`cni-plugin` does).
 //!
 //! ```text
 //! <runtime directory>/pool/<boot id>/lock        held while an address is chosen
@@ -22,55 +25,81 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cni_protocol::attachment::AttachmentKey;
 use cni_protocol::node_state::NodeState;
 use cni_protocol::reservation::{NetnsIdentity, Reservation, ReservationError};
 
-pub(crate) use held::{Found, Held};
+pub use held::{Found, Held};
+use nix::time::{ClockId, clock_gettime};
 use resting::Resting;
-
-use crate::deadline::Deadline;
 
 /// How long an address rests before another pod gets it, so that late packets and cached names of
 /// the old pod do not reach the new one: longer than TCP's TIME_WAIT of 60 s, a guess beyond that.
-pub(crate) const REST: Duration = Duration::from_secs(120);
+pub const REST: Duration = Duration::from_secs(120);
 
 /// Pause between two tries for a lock; a holder needs a few milliseconds.
 const LOCK_RETRY: Duration = Duration::from_millis(2);
 
-/// What the pool asks the kernel, apart so that tests can answer.
-pub(crate) trait Kernel {
+/// What tells a reservation that is used from one that is left over, apart so that tests can answer.
+pub trait Links {
     /// Whether a link of that name exists on the node.
     fn has_link(&self, name: &str) -> bool;
-
-    /// Whether some route leads to exactly this address.
-    fn has_host_route(&mut self, address: IpAddr) -> Result<bool, crate::netlink::NetlinkError>;
 
     /// Time since boot, suspend included.
     fn since_boot(&self) -> Duration;
 }
 
+/// What an ADD asks the kernel beside that.
+pub trait Kernel: Links {
+    /// Why the kernel did not answer.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Whether some route leads to exactly this address.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    fn has_host_route(&mut self, address: IpAddr) -> Result<bool, Self::Error>;
+}
+
+/// The links of the network namespace of the calling thread.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeLinks;
+
+impl Links for NodeLinks {
+    fn has_link(&self, name: &str) -> bool {
+        nix::net::if_::if_nametoindex(name).is_ok()
+    }
+
+    fn since_boot(&self) -> Duration {
+        // Every Linux has the clock.
+        clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+    }
+}
+
 /// The reservations of this boot.
-pub(crate) struct Pool {
+#[derive(Debug)]
+pub struct Pool {
     directory: PathBuf,
 }
 
 /// What an ADD wants addresses for.
-pub(crate) struct Wanted<'a> {
+#[derive(Debug)]
+pub struct Wanted<'a> {
     /// The attachment.
-    pub(crate) key: &'a AttachmentKey,
+    pub key: &'a AttachmentKey,
     /// Name of the link on the node, which is also the reservation's.
-    pub(crate) link: &'a str,
+    pub link: &'a str,
     /// The pod's namespace.
-    pub(crate) netns: &'a NetnsIdentity,
+    pub netns: &'a NetnsIdentity,
     /// Ranges and addresses that no pod gets.
-    pub(crate) node: &'a NodeState,
+    pub node: &'a NodeState,
 }
 
 /// What a DEL finds under its attachment's name.
-pub(crate) enum Claim {
+#[derive(Debug)]
+pub enum Claim {
     /// No reservation.
     Nothing,
     /// The attachment's reservation, claimed.
@@ -81,7 +110,7 @@ pub(crate) enum Claim {
 
 /// Why the pool cannot do what is asked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PoolError {
+pub enum PoolError {
     /// A repeated ADD, or one without the DEL before.
     #[error("reserve addresses for {0}: it has some already, DEL it first")]
     AlreadyReserved(AttachmentKey),
@@ -126,25 +155,29 @@ pub(crate) enum PoolError {
     Encode(#[source] ReservationError),
     /// The kernel did not say which addresses it has routes for.
     #[error("reserve addresses")]
-    Kernel(#[source] crate::netlink::NetlinkError),
+    Kernel(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Pool {
     /// The pool of a boot; touches nothing.
-    pub(crate) fn new(runtime_directory: &Path, boot_id: &str) -> Self {
+    #[must_use]
+    pub fn new(runtime_directory: &Path, boot_id: &str) -> Self {
         let directory = runtime_directory.join("pool").join(boot_id);
         Self { directory }
     }
 
     /// Reserves one address of each family that the node has.
-    pub(crate) fn reserve(
+    ///
+    /// # Errors
+    /// When there is none, the attachment has some, or the pool or the kernel does not answer.
+    pub fn reserve(
         &self,
         wanted: &Wanted<'_>,
         kernel: &mut impl Kernel,
-        deadline: Deadline,
+        until: Instant,
     ) -> Result<Held, PoolError> {
         self.create_folders()?;
-        let _lock = self.lock(deadline)?;
+        let _lock = self.lock(until)?;
         self.remove_earlier_boots();
         self.refuse_second(wanted)?;
         self.sweep(kernel)?;
@@ -174,15 +207,30 @@ impl Pool {
         )
     }
 
+    /// Frees what no link stands for and no call works on; the names of those links.
+    ///
+    /// # Errors
+    /// When the pool's lock is taken for too long or a file operation fails.
+    pub fn reconcile(&self, links: &impl Links, until: Instant) -> Result<Vec<String>, PoolError> {
+        if !self.held_folder().exists() {
+            return Ok(Vec::new());
+        }
+        let _lock = self.lock(until)?;
+        self.sweep(links)
+    }
+
     /// Finds an attachment's reservation and waits until no ADD works on it.
-    pub(crate) fn claim(
+    ///
+    /// # Errors
+    /// When that takes until `until`, or a file operation fails.
+    pub fn claim(
         &self,
         key: &AttachmentKey,
         link: &str,
-        deadline: Deadline,
+        until: Instant,
     ) -> Result<Claim, PoolError> {
         let found = self.found(link);
-        Ok(match found.claim(&self.resting_folder(), deadline)? {
+        Ok(match found.claim(&self.resting_folder(), until)? {
             None => Claim::Nothing,
             Some(held) if held.reservation().is_some_and(|it| it.key != *key) => Claim::Anothers,
             Some(held) => Claim::Ours(held),
@@ -190,17 +238,24 @@ impl Pool {
     }
 
     /// All reservations, as they stand.
-    pub(crate) fn reservations(&self) -> Result<Vec<Found>, PoolError> {
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn reservations(&self) -> Result<Vec<Found>, PoolError> {
         Found::all(&self.held_folder())
     }
 
     /// What is reserved under a link's name.
-    pub(crate) fn reservation_of(&self, link: &str) -> Option<Reservation> {
+    #[must_use]
+    pub fn reservation_of(&self, link: &str) -> Option<Reservation> {
         self.found(link).read()
     }
 
     /// Frees a reservation that nobody works on; `false` when somebody does.
-    pub(crate) fn free(&self, found: &Found, now: Duration) -> Result<bool, PoolError> {
+    ///
+    /// # Errors
+    /// When a file operation fails.
+    pub fn free(&self, found: &Found, now: Duration) -> Result<bool, PoolError> {
         match found.try_claim(&self.resting_folder())? {
             Some(held) => held.release(now).map(|()| true),
             None => Ok(false),
@@ -208,12 +263,15 @@ impl Pool {
     }
 
     /// Names of the families in which an ADD would find no address.
-    pub(crate) fn exhausted_families(
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn exhausted_families(
         &self,
         node: &NodeState,
-        kernel: &impl Kernel,
+        links: &impl Links,
     ) -> Result<Vec<&'static str>, PoolError> {
-        let alive = |found: &Found| kernel.has_link(found.link());
+        let alive = |found: &Found| links.has_link(found.link());
         let held = self.reservations()?.into_iter().filter(alive);
         let used: BTreeSet<_> = held.flat_map(|found| found.addresses()).collect();
         let full = |family: &choose::Family| {
@@ -260,10 +318,10 @@ impl Pool {
         }
     }
 
-    fn lock(&self, deadline: Deadline) -> Result<File, PoolError> {
+    fn lock(&self, until: Instant) -> Result<File, PoolError> {
         let path = self.directory.join("lock");
         let file = File::create(&path).map_err(|source| failed("open", &path, source))?;
-        wait_for_lock(&file, &path, deadline)?;
+        wait_for_lock(&file, &path, until)?;
         Ok(file)
     }
 
@@ -283,14 +341,15 @@ impl Pool {
     }
 
     /// Frees what killed calls and vanished pods left: no link, and no call at work on it.
-    fn sweep(&self, kernel: &impl Kernel) -> Result<(), PoolError> {
+    fn sweep(&self, links: &impl Links) -> Result<Vec<String>, PoolError> {
         Held::remove_unfinished(&self.held_folder())?;
+        let mut freed = Vec::new();
         for found in self.reservations()? {
-            if !kernel.has_link(found.link()) {
-                self.free(&found, kernel.since_boot())?;
+            if !links.has_link(found.link()) && self.free(&found, links.since_boot())? {
+                freed.push(found.link().to_owned());
             }
         }
-        Ok(())
+        Ok(freed)
     }
 
     fn used_addresses(&self) -> Result<BTreeSet<IpAddr>, PoolError> {
@@ -317,7 +376,7 @@ impl Choice<'_> {
         loop {
             for address in choose::candidates(self.wanted.node, family) {
                 let taken = self.used.contains(&address) || resting.contains(address);
-                if !taken && !kernel.has_host_route(address).map_err(PoolError::Kernel)? {
+                if !taken && !kernel.has_host_route(address).map_err(unanswered)? {
                     return Ok(address);
                 }
             }
@@ -341,12 +400,12 @@ impl Choice<'_> {
     }
 }
 
-fn wait_for_lock(file: &File, path: &Path, deadline: Deadline) -> Result<(), PoolError> {
+fn wait_for_lock(file: &File, path: &Path, until: Instant) -> Result<(), PoolError> {
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(source)) => return Err(failed("lock", path, source)),
-            Err(TryLockError::WouldBlock) if deadline.remaining().is_none() => {
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => {
                 return Err(PoolError::Busy(path.into()));
             }
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
@@ -384,4 +443,8 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> PoolError {
         path,
         source,
     }
+}
+
+fn unanswered(error: impl std::error::Error + Send + Sync + 'static) -> PoolError {
+    PoolError::Kernel(Box::new(error))
 }
