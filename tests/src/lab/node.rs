@@ -15,10 +15,8 @@ use crate::isolation;
 /// Where every machine of the lab sees the store.
 pub(super) const STORE: &str = "/var/lib/sotto-store";
 
-/// The network configuration that the runtime gives the plugin. Machines of a lab share the kernel's
-/// boot id, so each has one of its own.
-const NETWORK: &str = r#"{"cniVersion":"1.1.0","name":"sotto","type":"sotto-cni",
-"bootIdFile":"/etc/sotto/boot-id"}"#;
+/// The network configuration that the runtime gives the plugin.
+const NETWORK: &str = r#"{"cniVersion":"1.1.0","name":"sotto","type":"sotto-cni"}"#;
 
 /// A machine with an uplink to the switch.
 #[derive(Debug)]
