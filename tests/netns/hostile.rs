@@ -232,7 +232,7 @@ fn spoof(
             .map(|source| {
                 Forged {
                     source: SocketAddr::new(source, 4242),
-                    destination: SocketAddr::new(destination, traffic::Ears::PORT),
+                    destination: ears.address()?,
                     payload: &payload,
                 }
                 .packet()

@@ -21,9 +21,6 @@ use crate::capture::Canary;
 use crate::craft::checksum;
 use crate::lab::{Place, Pod};
 
-/// Port of the echo servers.
-const PORT: u16 = 7;
-
 /// How long one answer may take. First packets wait for a handshake.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
@@ -137,7 +134,8 @@ pub fn exchange_all(from: &Pod, to: &Pod, canary: &Canary) -> Result<()> {
 /// # Errors
 /// When they do not come back unchanged in time.
 pub fn tcp(from: &Pod, to: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> {
-    let listener = to.inside(|| Ok(TcpListener::bind((address, PORT))?))?;
+    let listener = to.inside(|| Ok(TcpListener::bind((address, 0))?))?;
+    let target = listener.local_addr()?;
     let server = std::thread::spawn(move || -> Result<()> {
         let (mut stream, _) = listener.accept()?;
         let mut heard = Vec::new();
@@ -145,7 +143,6 @@ pub fn tcp(from: &Pod, to: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> 
         stream.write_all(&heard)?;
         Ok(())
     });
-    let target = SocketAddr::new(address, PORT);
     let mut stream = from.inside(|| Ok(TcpStream::connect_timeout(&target, ANSWER_LIMIT * 5)?))?;
     stream.set_read_timeout(Some(ANSWER_LIMIT * 5))?;
     stream.write_all(payload)?;
@@ -164,7 +161,7 @@ pub fn tcp(from: &Pod, to: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> 
 /// # Errors
 /// When it does not come back unchanged in five tries.
 pub fn udp(from: &Pod, to: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> {
-    let server = to.inside(|| Ok(UdpSocket::bind((address, PORT))?))?;
+    let server = to.inside(|| Ok(UdpSocket::bind((address, 0))?))?;
     server.set_read_timeout(Some(ANSWER_LIMIT))?;
     let client = from.inside(|| {
         let any: SocketAddr = if address.is_ipv4() {
@@ -174,7 +171,7 @@ pub fn udp(from: &Pod, to: &Pod, address: IpAddr, payload: &[u8]) -> Result<()> 
         };
         Ok(UdpSocket::bind(any)?)
     })?;
-    client.connect((address, PORT))?;
+    client.connect(server.local_addr()?)?;
     client.set_read_timeout(Some(ANSWER_LIMIT))?;
     let mut buffer = vec![0; 65_536];
     for _ in 0..TRIES {

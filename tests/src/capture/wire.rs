@@ -23,6 +23,8 @@ pub struct Wire {
     pub indexes: BTreeSet<u32>,
     /// ARP, neighbour discovery, multicast listener reports.
     pub neighbours: u64,
+    /// ICMP errors between machines about a tunnel datagram, of which they quote the beginning.
+    pub tunnel_errors: u64,
     /// Everything else, described, with its number.
     pub other: BTreeMap<String, u64>,
 }
@@ -98,6 +100,8 @@ pub(super) fn classify(packets: &[Packet]) -> Result<Wire> {
                     wire.indexes.insert(index >> 8);
                 }
             }
+        } else if is_about_the_tunnel(packet) {
+            wire.tunnel_errors += 1;
         } else if is_neighbours(packet) {
             wire.neighbours += 1;
         } else {
@@ -164,6 +168,31 @@ fn is_neighbours(packet: &Packet) -> bool {
         _ => return false,
     };
     matches!(icmp.first(), Some(130..=137 | 143))
+}
+
+/// Destination unreachable and the like (RFC 792, RFC 4443), quoting a datagram of the tunnel.
+fn is_about_the_tunnel(packet: &Packet) -> bool {
+    let Some(ip) = ip(packet) else { return false };
+    let is_error = match (ip.protocol, ip.payload.first()) {
+        (1, Some(kind)) => matches!(kind, 3 | 11 | 12),
+        (58, Some(kind)) => *kind < 128,
+        _ => false,
+    };
+    let quoted = ip.payload.get(8..).unwrap_or_default();
+    // The quote may be cut short, so only its headers are looked at.
+    let udp = match packet.kind {
+        0x0800 if quoted.get(9) == Some(&17) => quoted.get(20..24),
+        0x86dd if quoted.get(6) == Some(&17) => quoted.get(40..44),
+        _ => None,
+    };
+    let Some([s1, s0, d1, d0]) = udp else {
+        return false;
+    };
+    let ports = [
+        u16::from_be_bytes([*s1, *s0]),
+        u16::from_be_bytes([*d1, *d0]),
+    ];
+    is_error && ports.into_iter().all(is_tunnel_port)
 }
 
 fn describe(packet: &Packet) -> String {

@@ -1,15 +1,13 @@
 //! Many bytes over one connection, and the kernel's own count of wrong checksums.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use sha2::{Digest, Sha256};
 
 use crate::lab::{Place, Pod};
-
-const PORT: u16 = 5001;
 
 /// Bytes handed to the kernel at a time.
 const BLOCK: usize = 1 << 18;
@@ -25,9 +23,9 @@ pub type Sum = [u8; 32];
 /// # Errors
 /// When the connection stalls for 20 s.
 pub fn bulk(from: &Pod, to: &Pod, address: IpAddr, length: usize) -> Result<(Sum, Sum)> {
-    let listener = to.inside(|| Ok(TcpListener::bind((address, PORT))?))?;
+    let listener = to.inside(|| Ok(TcpListener::bind((address, 0))?))?;
+    let target = listener.local_addr()?;
     let receiver = std::thread::spawn(move || receive(&listener));
-    let target = SocketAddr::new(address, PORT);
     let stream = from.inside(|| Ok(TcpStream::connect_timeout(&target, STALL)?))?;
     let sent = send(stream, length).with_context(|| format!("send to {address}"))?;
     let heard = receiver

@@ -18,17 +18,22 @@ const QUIET: Duration = Duration::from_millis(700);
 pub struct Ears(UdpSocket);
 
 impl Ears {
-    /// Where it listens.
-    pub const PORT: u16 = 4343;
-
-    /// Opens it on one of a pod's addresses.
+    /// Opens it on one of a pod's addresses, on a port that the kernel chooses.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// When the address is not the pod's.
     pub fn open(pod: &Pod, address: IpAddr) -> Result<Self> {
-        let socket = pod.inside(|| Ok(UdpSocket::bind((address, Self::PORT))?))?;
+        let socket = pod.inside(|| Ok(UdpSocket::bind((address, 0))?))?;
         socket.set_read_timeout(Some(QUIET))?;
         Ok(Self(socket))
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.0.local_addr()?)
     }
 
     /// Sources heard, until nothing comes for a while.

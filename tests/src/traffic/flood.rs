@@ -94,10 +94,11 @@ impl Listener {
     /// Opens it.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// When the pod has no such address.
     pub fn open(pod: &Pod) -> Result<Self> {
-        let address = SocketAddr::new(pod.ipv4()?, 9);
-        let socket = pod.inside(|| Ok(UdpSocket::bind(address)?))?;
+        let own = pod.ipv4()?;
+        let socket = pod.inside(|| Ok(UdpSocket::bind((own, 0))?))?;
+        let address = socket.local_addr()?;
         Ok(Self { socket, address })
     }
 
