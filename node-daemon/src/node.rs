@@ -4,25 +4,26 @@
 //! `app.rs` feeds it: store news, lane events, time. Each `handle_*` hands its news to a core and then
 //! carries out everything that the cores want, until they want nothing more.
 
+mod carry;
 mod log;
 mod outputs;
 mod show;
+mod suspicion;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
 use cni_protocol::node_state::NodeState;
 use node_identity::{NodeName, NodeUid};
-use tracing::{error, info};
-use tunnel_core::control::{AesInstructions, Control, ControlEvent, NewGenerationReason, Settings};
+use tracing::info;
+use tunnel_core::control::{AesInstructions, Control, Settings};
 use tunnel_core::counters::Traffic;
 use tunnel_core::plane::{LaneEvent, PeerIndex};
 
 use crate::clock::{self, Now};
 use crate::config::Config;
 use crate::credentials::Credentials;
-use crate::generation::Due;
 use crate::io::random;
 use crate::lane::LaneHandle;
 use crate::peers::disk::PeersOnDisk;
@@ -30,6 +31,8 @@ use crate::peers::{Learned, Peers};
 use crate::preflight::Machine;
 use crate::store_task::StoreNews;
 use crate::watchdog::WatchEvent;
+
+use suspicion::Suspicions;
 
 pub(crate) use outputs::{LATELY_FILE, Outputs, tun_addresses};
 
@@ -47,7 +50,9 @@ pub(crate) struct Node {
     outputs: Outputs,
     guard_state: GuardState,
     node_state: Option<NodeState>,
-    peer_addresses: Vec<IpAddr>,
+    /// The admitted peers' addresses.
+    endpoints: BTreeMap<IpAddr, NodeName>,
+    suspicions: Suspicions,
     lately: Vec<NodeUid>,
     names: BTreeMap<PeerIndex, NodeName>,
     traffic: BTreeMap<PeerIndex, Traffic>,
@@ -122,7 +127,8 @@ impl Node {
             outputs: parts.outputs,
             guard_state: GuardState::Stands,
             node_state: None,
-            peer_addresses: Vec::new(),
+            endpoints: BTreeMap::new(),
+            suspicions: Suspicions::default(),
             lately: Vec::new(),
             names: BTreeMap::new(),
             traffic: BTreeMap::new(),
@@ -208,8 +214,35 @@ impl Node {
     pub(crate) fn handle_lane(&mut self, event: LaneEvent) {
         let now = clock::now();
         self.tell_time(now);
-        self.control.handle_lane_event(event, now.moment);
+        match event {
+            LaneEvent::ControlDatagram { source, datagram } => {
+                self.handle_datagram(source, &datagram, now);
+            }
+            LaneEvent::Want(_)
+            | LaneEvent::RekeyDue(_)
+            | LaneEvent::FirstOpened(_)
+            | LaneEvent::UnknownIndex(_) => self.control.handle_lane_event(event, now.moment),
+        }
         self.carry_out(now);
+    }
+
+    /// Says who seems to have sent a message that is refused.
+    fn handle_datagram(&mut self, source: SocketAddr, datagram: &[u8], now: Now) {
+        let before = self.control.refusals().clone();
+        self.control.handle_datagram(source, datagram, now.moment);
+        let refused = self
+            .control
+            .refusals()
+            .iter()
+            .filter(|(reason, count)| before.get(reason) != Some(count));
+        let reasons: Vec<String> = refused.map(|(reason, _)| reason.to_string()).collect();
+        let node = self
+            .endpoints
+            .get(&source.ip())
+            .map_or_else(|| source.ip().to_string(), ToString::to_string);
+        for reason in reasons {
+            self.suspicions.handle_refusal(&node, &reason, now.moment);
+        }
     }
 
     /// Takes what the watchdog says; it has logged it already.
@@ -256,6 +289,8 @@ impl Node {
         self.credentials.handle_time(&self.peers, now)?;
         self.settle(now).await;
         self.remember_lately(now);
+        self.suspicions
+            .handle_drops(|reason| self.outputs.dropped(reason), now.moment);
         self.show(now);
         Ok(())
     }
@@ -267,144 +302,6 @@ impl Node {
             .into_iter()
             .flatten()
             .min()
-    }
-
-    fn tell_time(&mut self, now: Now) {
-        self.control.handle_clock(
-            clock::wall_precisely(),
-            self.peers.expiry_clock(now.wall),
-            now.moment,
-        );
-    }
-
-    /// Acts on everything that was learned, once it is on disk.
-    async fn settle(&mut self, now: Now) {
-        self.tell_time(now);
-        if let Err(error) = self.disk.keep(&self.peers, &self.learned).await {
-            error!(
-                error = format!("{error:#}"),
-                "State directory cannot be written: what is new about peers waits, it is tried again"
-            );
-            self.carry_out(now);
-            return;
-        }
-        let learned = std::mem::take(&mut self.learned);
-        if learned.revocations {
-            self.control
-                .handle_revocations(self.peers.revocations(), now.moment);
-        }
-        if learned.set {
-            self.admit(now);
-        }
-        self.carry_out(now);
-        self.install_generation(now).await;
-        self.update_guard();
-        self.update_node_state();
-        self.ask_and_publish(now);
-    }
-
-    fn admit(&mut self, now: Now) {
-        let admitted = self.peers.admitted();
-        self.control.handle_peers(&admitted, now.moment);
-        let addresses = admitted
-            .iter()
-            .flat_map(|peer| &peer.certificate().terms().addresses);
-        self.peer_addresses = addresses.copied().collect();
-    }
-
-    async fn install_generation(&mut self, now: Now) {
-        let Some((own, kept)) = self.credentials.poll_install() else {
-            return;
-        };
-        if let Err(error) = kept {
-            error!(
-                error = format!("{error:#}"),
-                "Tunnel key is in memory only: a restart will need the store"
-            );
-        }
-        let Some(newest) = self.credentials.generations().first() else {
-            return;
-        };
-        let generation = newest.to_control(own.clone());
-        let number = newest.statement().generation;
-        let learned = self.peers.set_own(own);
-        if let Err(error) = self.disk.keep(&self.peers, &learned).await {
-            error!(
-                error = format!("{error:#}"),
-                "State directory cannot be written"
-            );
-        }
-        self.admit(now);
-        match self.control.handle_generation(&generation, now.moment) {
-            Ok(()) => info!(generation = %number, "Tunnel key in use"),
-            Err(error) => error!(%error, "Tunnel key cannot be used"),
-        }
-        self.carry_out(now);
-    }
-
-    fn ask_and_publish(&mut self, now: Now) {
-        let ask = self.credentials.poll_ask(now.moment);
-        self.outputs.ask(ask);
-        if let Some(envelopes) = self.credentials.poll_publish(now.moment) {
-            self.outputs.publish(envelopes);
-        }
-    }
-
-    /// Carries out what the agreement wants: lanes first, because a peer that is told of a transport
-    /// may use it at once.
-    fn carry_out(&mut self, now: Now) {
-        while let Some((lane, command)) = self.control.poll_lane_command() {
-            self.outputs.command(lane, command);
-        }
-        while let Some(transmit) = self.control.poll_transmit() {
-            self.outputs.transmit(&transmit);
-        }
-        while let Some(event) = self.control.poll_event() {
-            self.handle_control(&event, now);
-        }
-    }
-
-    fn handle_control(&mut self, event: &ControlEvent, now: Now) {
-        log::say(event, &mut self.names);
-        let kept = match event {
-            ControlEvent::StampAdvanced {
-                generation,
-                seconds,
-            } => self.credentials.remember_stamp(*generation, *seconds),
-            ControlEvent::OwnGenerationRetired(generation) => self.credentials.retire(*generation),
-            ControlEvent::NewGenerationWanted(reason) => {
-                let due = match reason {
-                    NewGenerationReason::ClockBehind => Due::Clock,
-                    NewGenerationReason::MemoryCopied => Due::Copied,
-                };
-                self.credentials.begin_generation(due, &self.peers, now);
-                Ok(())
-            }
-            ControlEvent::TransportChosen { .. } => {
-                self.counts.transports_agreed += 1;
-                Ok(())
-            }
-            ControlEvent::AgreementGivenUp { .. } => {
-                self.counts.agreements_failed += 1;
-                Ok(())
-            }
-            ControlEvent::PeerAdded { .. }
-            | ControlEvent::PeerGenerationEnded { .. }
-            | ControlEvent::PeerRemoved { .. }
-            | ControlEvent::PeerKeyRefused { .. }
-            | ControlEvent::NoCommonFamily { .. }
-            | ControlEvent::OwnersOverlap(_)
-            | ControlEvent::SessionCompleted { .. }
-            | ControlEvent::TransportInstalled { .. }
-            | ControlEvent::SendingStopped { .. }
-            | ControlEvent::TransportForgotten { .. } => Ok(()),
-        };
-        if let Err(error) = kept {
-            error!(
-                error = format!("{error:#}"),
-                "Tunnel keys cannot be kept for a restart"
-            );
-        }
     }
 }
 

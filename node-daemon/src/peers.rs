@@ -5,18 +5,20 @@
 //! set over a restart.
 
 pub(crate) mod disk;
+mod learn;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_store::{Published, PublishedNode, PublishedRoot};
+use cluster_store::Published;
 use node_identity::{
-    Conflict, Envelope, Floor, FloorError, Generation, IkHash, NodeUid, Pin, PodRanges,
-    Revocations, RootCertificate, SignedRevocationList, TrustedRoots, UnixTime, VerifiedPeer,
-    VerifyError, admit,
+    Conflict, Envelope, Floor, Generation, IkHash, NodeUid, Pin, PodRanges, Revocations,
+    TrustedRoots, UnixTime, VerifiedPeer, VerifyError, admit,
 };
-use tracing::{error, info, warn};
+use tracing::{error, warn};
+
+use learn::note;
 
 /// The verified set.
 #[derive(Debug)]
@@ -241,151 +243,6 @@ impl Peers {
         self.revocations.overdue(&self.roots, now)
     }
 
-    fn learn_roots(
-        &mut self,
-        published: &[PublishedRoot],
-        learned: &mut Learned,
-        refused: &mut BTreeMap<String, Refused>,
-    ) {
-        let mut candidates: Vec<RootCertificate> = self.roots.iter().cloned().collect();
-        for root in published {
-            let Some(der) = &root.certificate else {
-                continue;
-            };
-            match RootCertificate::from_der(der) {
-                Ok(certificate) if self.roots.contains(&certificate.pin()) => {}
-                Ok(certificate) if self.pins.contains(&certificate.pin()) => {
-                    info!(pin = %certificate.pin(), "Root certificate found");
-                    learned.roots.push(certificate.pin());
-                    candidates.push(certificate);
-                }
-                Ok(_) => note(
-                    refused,
-                    format!("root {}", root.pin),
-                    "its hash is none of pins".to_owned(),
-                    Severity::Warning,
-                ),
-                Err(error) => note(
-                    refused,
-                    format!("root {}", root.pin),
-                    chain(&error),
-                    Severity::Warning,
-                ),
-            }
-        }
-        if !learned.roots.is_empty() {
-            self.roots = TrustedRoots::new(&self.pins, candidates).within(self.cluster.clone());
-        }
-    }
-
-    fn learn_revocations(
-        &mut self,
-        root: &PublishedRoot,
-        learned: &mut Learned,
-        refused: &mut BTreeMap<String, Refused>,
-    ) {
-        let Some(der) = &root.revocations else { return };
-        let verified =
-            SignedRevocationList::from_der(der).and_then(|signed| signed.verify(&self.roots));
-        let before = self.revocations.clone();
-        match verified.and_then(|list| self.revocations.accept(&list)) {
-            Ok(()) => learned.revocations |= self.revocations != before,
-            Err(error) => {
-                let severity = if error.is_alarm() {
-                    Severity::Alarm
-                } else {
-                    Severity::Warning
-                };
-                note(
-                    refused,
-                    format!("revocations of {}", root.pin),
-                    chain(&error),
-                    severity,
-                );
-            }
-        }
-    }
-
-    /// A node shows its newest envelope and often the one before. The older is no news; a node of which
-    /// nothing is current is.
-    fn learn_node(
-        &mut self,
-        node: &PublishedNode,
-        now: UnixTime,
-        learned: &mut Learned,
-        refused: &mut BTreeMap<String, Refused>,
-    ) {
-        let mut faults = Vec::new();
-        let mut current = false;
-        for der in &node.envelopes {
-            match self.learn_envelope(der, now, learned) {
-                Ok(()) => current = true,
-                Err(fault) => faults.push(fault),
-            }
-        }
-        for fault in faults {
-            if current && fault.superseded {
-                continue;
-            }
-            let name = fault.name.unwrap_or_else(|| self.name_of(&node.uid));
-            note(refused, name, fault.refused.reason, fault.refused.severity);
-        }
-    }
-
-    fn learn_envelope(
-        &mut self,
-        der: &[u8],
-        now: UnixTime,
-        learned: &mut Learned,
-    ) -> Result<(), Fault> {
-        let envelope = Envelope::from_der(der).map_err(|error| Fault::malformed(&error))?;
-        let known = self.believed.get(&envelope.statement().identity.uid);
-        if known.is_some_and(|known| *known.envelope() == envelope) {
-            return Ok(());
-        }
-        let peer = envelope
-            .verify(&self.roots, &self.revocations, &self.floor, now)
-            .map_err(|error| Fault::refused(&envelope, &error))?;
-        if peer.identity().uid == self.own.uid {
-            self.learn_own(&peer);
-            return Ok(());
-        }
-        let place = |peer: &VerifiedPeer| {
-            (
-                peer.statement().certificate_serial,
-                peer.statement().generation,
-            )
-        };
-        if known.is_some_and(|known| place(known) >= place(&peer)) {
-            return Ok(());
-        }
-        self.believe(peer, learned);
-        Ok(())
-    }
-
-    fn believe(&mut self, peer: VerifiedPeer, learned: &mut Learned) {
-        let uid = peer.identity().uid;
-        let generation = peer.statement().generation;
-        self.floor.observe(&peer);
-        learned.floor = true;
-        learned.set = true;
-        learned.envelopes.insert(uid);
-        let name = peer.identity().name.clone();
-        let ranges = peer.pod_ranges().to_string();
-        match self.believed.insert(uid, peer) {
-            None => info!(node = %name, pods = ranges, %generation, "Peer verified"),
-            Some(_) => info!(node = %name, pods = ranges, %generation, "Peer has a new generation"),
-        }
-    }
-
-    fn learn_own(&mut self, shown: &VerifiedPeer) {
-        if shown.statement().identity_key_hash != self.own.key {
-            error!(key = %shown.statement().identity_key_hash, "Another identity key is certified as this node: is it running twice?");
-            return;
-        }
-        self.own.published = self.own.published.max(Some(shown.statement().generation));
-    }
-
     fn drop_dead(&mut self, now: UnixTime, learned: &mut Learned) {
         let clock = self.floor.expiry_clock(now);
         let dead = self.believed.extract_if(.., |_, peer| {
@@ -426,62 +283,6 @@ impl Peers {
             }
         }
         self.refused = refused;
-    }
-}
-
-/// Why one envelope is not believed.
-struct Fault {
-    name: Option<String>,
-    refused: Refused,
-    superseded: bool,
-}
-
-impl Fault {
-    fn malformed(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self {
-            name: None,
-            refused: Refused {
-                reason: chain(error),
-                severity: Severity::Warning,
-            },
-            superseded: false,
-        }
-    }
-
-    fn refused(envelope: &Envelope, error: &VerifyError) -> Self {
-        let severity = if error.is_alarm() {
-            Severity::Alarm
-        } else {
-            Severity::Warning
-        };
-        Self {
-            name: Some(envelope.statement().identity.name.to_string()),
-            refused: Refused {
-                reason: chain(error),
-                severity,
-            },
-            superseded: matches!(
-                error,
-                VerifyError::Floor {
-                    source: FloorError::Superseded { .. },
-                    ..
-                }
-            ),
-        }
-    }
-}
-
-/// Several faults of one name are told together.
-fn note(refused: &mut BTreeMap<String, Refused>, name: String, reason: String, severity: Severity) {
-    match refused.get_mut(&name) {
-        None => drop(refused.insert(name, Refused { reason, severity })),
-        Some(known) if known.reason.contains(&reason) => {}
-        Some(known) => {
-            known.reason = format!("{}; {reason}", known.reason);
-            if severity == Severity::Alarm {
-                known.severity = severity;
-            }
-        }
     }
 }
 

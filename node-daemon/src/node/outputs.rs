@@ -87,17 +87,19 @@ impl Outputs {
         super::show::add_up(self.lanes.iter().map(|lane| lane.counters().sample()))
     }
 
+    /// Packets dropped for one reason, over all lanes.
+    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
+        self.lanes
+            .iter()
+            .map(|lane| lane.counters().drops(reason))
+            .sum()
+    }
+
     /// Packets dropped by reason, over all lanes.
     pub(super) fn drops(&self) -> BTreeMap<&'static str, u64> {
-        let over_lanes = |reason| {
-            self.lanes
-                .iter()
-                .map(|lane| lane.counters().drops(reason))
-                .sum()
-        };
         DropReason::ALL
             .iter()
-            .map(|reason| (reason.label(), over_lanes(*reason)))
+            .map(|reason| (reason.label(), self.dropped(*reason)))
             .collect()
     }
 
@@ -118,7 +120,7 @@ impl Node {
     pub(super) fn update_guard(&mut self) {
         let own = self.credentials.pod_ranges();
         let mut nodes = self.config.endpoints.clone();
-        nodes.extend(&self.peer_addresses);
+        nodes.extend(self.endpoints.keys());
         nodes.sort_unstable();
         nodes.dedup();
         let plan = GuardPlan {
