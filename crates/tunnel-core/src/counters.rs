@@ -157,3 +157,51 @@ impl PeerCounters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_has_each_peer_that_there_was_traffic_with() {
+        let counters = LaneCounters::default();
+        counters.sent(PeerIndex(3), 2, 100, 0);
+        counters.sent(PeerIndex(3), 0, 0, 1);
+        counters.received(PeerIndex(64), 5, 400, 1);
+        counters.refused(PeerIndex(64), DropReason::SourceNotPeers);
+
+        let sent = Traffic {
+            data_sent: 2,
+            data_sent_bytes: 100,
+            all_sent: 3,
+            ..Traffic::default()
+        };
+        let received = Traffic {
+            data_received: 5,
+            data_received_bytes: 400,
+            all_received: 6,
+            refused: 1,
+            ..Traffic::default()
+        };
+        assert_eq!(
+            counters.sample(),
+            [(PeerIndex(3), sent), (PeerIndex(64), received)]
+        );
+        assert_eq!(counters.drops(DropReason::SourceNotPeers), 1);
+    }
+
+    #[test]
+    fn a_peer_beyond_the_last_counter_is_not_counted_and_harms_nothing() {
+        let counters = LaneCounters::default();
+
+        for peer in [
+            PeerIndex(PEERS as u32 - 1),
+            PeerIndex(PEERS as u32),
+            PeerIndex(u32::MAX),
+        ] {
+            counters.sent(peer, 1, 1, 1);
+        }
+
+        assert_eq!(counters.sample().len(), 1);
+    }
+}

@@ -134,3 +134,106 @@ impl FromIterator<IpAddr> for EndpointTable {
         EndpointTable(endpoints.into_boxed_slice())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn range(first: &str, last: &str) -> RangeInclusive<IpAddr> {
+        first.parse().unwrap()..=last.parse().unwrap()
+    }
+
+    fn bob() -> Owner {
+        Owner::Peer(PeerIndex(1))
+    }
+
+    #[test]
+    fn an_address_belongs_to_the_range_that_holds_it_and_to_nobody_between() {
+        let table = OwnerTable::new([
+            (bob(), range("10.244.1.0", "10.244.1.255")),
+            (Owner::Own, range("10.244.0.0", "10.244.0.127")),
+            (bob(), range("fd00:10:244:1::", "fd00:10:244:1::ff")),
+        ])
+        .unwrap();
+        let owner = |address: &str| table.owner(address.parse().unwrap());
+
+        assert_eq!(owner("10.244.0.0"), Some(Owner::Own));
+        assert_eq!(owner("10.244.0.127"), Some(Owner::Own));
+        assert_eq!(owner("10.244.0.128"), None);
+        assert_eq!(owner("10.244.1.255"), Some(bob()));
+        assert_eq!(owner("10.244.2.0"), None);
+        assert_eq!(owner("9.255.255.255"), None);
+        assert_eq!(owner("fd00:10:244:1::ff"), Some(bob()));
+        assert_eq!(
+            owner("::ffff:10.244.1.1"),
+            None,
+            "mapped addresses are nobody's"
+        );
+    }
+
+    #[test]
+    fn ranges_that_share_an_address_make_no_table() {
+        let claims = |first: &str, last: &str| {
+            OwnerTable::new([
+                (Owner::Own, range("10.244.0.0", "10.244.0.255")),
+                (bob(), range(first, last)),
+            ])
+        };
+
+        assert!(claims("10.244.1.0", "10.244.1.255").is_ok());
+        let overlap = claims("10.244.0.255", "10.244.1.255").unwrap_err();
+        assert!(overlap.to_string().contains("10.244.0.255"), "{overlap}");
+        assert!(claims("10.0.0.0", "10.255.255.255").is_err());
+    }
+
+    #[test]
+    fn a_range_that_is_none_makes_no_table() {
+        for (first, last) in [("10.0.0.2", "10.0.0.1"), ("10.0.0.1", "::1")] {
+            let table = OwnerTable::new([(Owner::Own, range(first, last))]);
+            assert!(
+                matches!(table, Err(OwnerTableError::NoRange { .. })),
+                "{first} {last}"
+            );
+        }
+    }
+
+    #[test]
+    fn endpoints_are_found_in_their_own_form_only() {
+        let table: EndpointTable = ["2001:db8::1", "198.51.100.1"]
+            .iter()
+            .map(|ip| ip.parse().unwrap())
+            .collect();
+        let contains = |address: &str| table.contains(address.parse().unwrap());
+
+        assert!(contains("198.51.100.1") && contains("2001:db8::1"));
+        assert!(!contains("198.51.100.2") && !contains("::ffff:198.51.100.1"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_agrees_with_looking_at_each_range(
+            starts in prop::collection::btree_set(0_u32..400, 0..40),
+            length in 1_u32..8,
+            address in 0_u32..420,
+        ) {
+            let ip = |number: u32| IpAddr::from(Ipv4Addr::from(number));
+            let mut next = 0;
+            let ranges: Vec<_> = starts
+                .into_iter()
+                .filter(|start| {
+                    let free = *start >= next;
+                    next = if free { start + length } else { next };
+                    free
+                })
+                .map(|start| (Owner::Peer(PeerIndex(start)), ip(start)..=ip(start + length - 1)))
+                .collect();
+            let expected = ranges.iter().find(|(_, range)| range.contains(&ip(address)));
+
+            let table = OwnerTable::new(ranges.iter().rev().cloned()).unwrap();
+
+            prop_assert_eq!(table.owner(ip(address)), expected.map(|(owner, _)| *owner));
+        }
+    }
+}

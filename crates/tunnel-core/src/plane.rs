@@ -234,3 +234,77 @@ pub enum LaneEvent {
     /// A certified endpoint sent a transport index that this lane does not hold.
     UnknownIndex(IpAddr),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_index_is_taken_apart_as_it_was_put_together() {
+        for value in [0, 1, 0x40_0000, IndexBase::COUNT - 1] {
+            for lane in [0, 1, 255] {
+                let base = IndexBase::new(value).unwrap();
+                let index = base.wire(LaneIndex(lane));
+                assert_eq!(index >> 31, 1);
+                assert_eq!(IndexBase::from_wire(index), Some((base, LaneIndex(lane))));
+                assert_eq!(IndexBase::from_wire(index & !TRANSPORT_BIT), None);
+            }
+        }
+        assert_eq!(IndexBase::new(IndexBase::COUNT), None);
+    }
+
+    #[test]
+    fn one_lane_of_the_receiver_takes_what_a_lane_sends() {
+        assert_eq!(LaneIndex(5).receiver(1), LaneIndex(0));
+        assert_eq!(LaneIndex(5).receiver(3), LaneIndex(2));
+        assert_eq!(LaneIndex(5).receiver(0), LaneIndex(0));
+    }
+
+    #[cfg(not(feature = "plaintext-control"))]
+    #[test]
+    fn dp00_the_ordinary_build_knows_no_suite_that_leaves_plaintext() {
+        let known: Vec<_> = (0..=255).filter_map(Suite::from_wire).collect();
+
+        assert_eq!(known, [Suite::Aes256Gcm, Suite::ChaCha20Poly1305]);
+    }
+
+    #[test]
+    fn i8_keys_are_not_shown_by_debug() {
+        let key = Zeroizing::new([0xab; 32]);
+        let (id, peer) = (TransportId(1), PeerIndex(2));
+        let (suite, role) = (Suite::Aes256Gcm, Role::Offerer);
+        let (base, born) = (IndexBase::new(3).unwrap(), Moment::default());
+        let destination = SocketAddr::from(([198, 51, 100, 2], 51_820));
+        let keys = vec![(LaneIndex(0), key.clone())];
+        let commands = [
+            LaneCommand::Receive(ReceivingTransport {
+                id,
+                peer,
+                suite,
+                role,
+                base,
+                keys,
+                born,
+            }),
+            LaneCommand::Send(SendingTransport {
+                id,
+                peer,
+                suite,
+                role,
+                base,
+                key,
+                destination,
+                source: None,
+                born,
+            }),
+        ];
+        for command in commands {
+            let shown = format!("{command:?}");
+            assert!(shown.contains("<redacted>"), "{shown}");
+            assert!(
+                !shown.contains("171") && !shown.to_lowercase().contains("ab, ab"),
+                "{shown}"
+            );
+        }
+    }
+}
