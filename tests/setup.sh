@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-packages="build-essential conntrack curl ethtool iperf3 iproute2 iputils-ping kmod nftables nginx-light
+packages="build-essential conntrack curl ethtool iperf3 iproute2 iptables iputils-ping kmod nftables nginx-light
   openssl procps socat tcpdump util-linux"
 cargo_deny=0.20.2
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sotto

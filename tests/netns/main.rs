@@ -10,6 +10,7 @@
 
 mod cni;
 mod crash;
+mod guard;
 mod hostile;
 mod lab_itself;
 mod packets;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         crash::cases(),
         packets::cases(),
         hostile::cases(),
+        guard::cases(),
     ];
     let trials = modules
         .into_iter()
