@@ -239,6 +239,8 @@ fn refuse(field: &'static str, value: impl ToString, reason: &'static str) -> No
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn alice() -> NodeState {
@@ -325,6 +327,20 @@ mod tests {
 
         for text in bad {
             assert!(NodeState::from_json(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn i5_no_bytes_make_the_reader_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = NodeState::from_json(&text);
+        }
+
+        #[test]
+        fn i5_no_range_makes_the_check_panic(range in "[0-9a-f:./]{0,24}", mtu in any::<u16>()) {
+            let text = alice().to_json().unwrap();
+            let text = text.replace("10.244.1.0/24", &range).replace("1420", &mtu.to_string());
+            let _ = NodeState::from_json(text.as_bytes());
         }
     }
 

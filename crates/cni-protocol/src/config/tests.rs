@@ -33,6 +33,29 @@ fn a_plain_configuration_has_the_defaults() {
     assert_eq!(config.boot_id_file, Path::new(DEFAULT_BOOT_ID_FILE));
 }
 
+/// The file that an operator copies, as libcni hands it to the plugin.
+#[test]
+fn the_example_configuration_is_accepted_in_each_version_it_offers() {
+    let list: Value =
+        serde_json::from_str(include_str!("../../../../deploy/cni/00-sotto.conflist")).unwrap();
+    let versions = list["cniVersions"].as_array().unwrap();
+    assert_eq!(versions.len(), CniVersion::SUPPORTED.len());
+
+    for version in versions.iter().chain([&list["cniVersion"]]) {
+        let mut plugin = list["plugins"][0].clone();
+        plugin["cniVersion"] = version.clone();
+        plugin["name"] = list["name"].clone();
+
+        let config = parse(&plugin).unwrap();
+
+        assert!(config.check_for_add().is_ok());
+        assert_eq!(
+            config.runtime_directory,
+            Path::new(DEFAULT_RUNTIME_DIRECTORY)
+        );
+    }
+}
+
 #[test]
 fn keys_of_others_are_let_through() {
     let mut config = base();
