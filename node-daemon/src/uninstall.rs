@@ -52,6 +52,7 @@ pub(crate) fn uninstall(config: &Config) -> Result<()> {
         files::remove(&state.join(name))?;
         files::remove(&files::aside(&state.join(name)))?;
     }
+    remove_folder(&runtime.join(pod_pool::FOLDER))?;
     remove_folder(&state.join(VERIFIED_FOLDER))?;
     drop(lock);
     for directory in [state, runtime] {

@@ -35,6 +35,9 @@ pub use held::{Found, Held};
 use nix::time::{ClockId, clock_gettime};
 use resting::Resting;
 
+/// Name of the folder, in the runtime directory, with the pools of all boots.
+pub const FOLDER: &str = "pool";
+
 /// How long an address rests before another pod gets it, so that late packets and cached names of
 /// the old pod do not reach the new one: longer than TCP's TIME_WAIT of 60 s, a guess beyond that.
 pub const REST: Duration = Duration::from_secs(120);
@@ -162,7 +165,7 @@ impl Pool {
     /// The pool of a boot; touches nothing.
     #[must_use]
     pub fn new(runtime_directory: &Path, boot_id: &str) -> Self {
-        let directory = runtime_directory.join("pool").join(boot_id);
+        let directory = runtime_directory.join(FOLDER).join(boot_id);
         Self { directory }
     }
 
