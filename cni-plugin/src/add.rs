@@ -52,16 +52,21 @@ pub(crate) fn run(
     match failed.left_behind {
         None => {
             if let Err(error) = held.cancel() {
-                eprintln!("sotto-cni: WARN could not undo the reservation: {error}");
+                warn(call, &format!("could not undo the reservation: {error}"));
             }
         }
         // The link is still there, so its addresses stay reserved until a DEL removes both.
-        Some(error) => eprintln!(
-            "sotto-cni: WARN could not undo link {}: {error}",
-            names.node
-        ),
+        Some(error) => {
+            let link = &names.node;
+            warn(call, &format!("could not undo link {link}: {error}"));
+        }
     }
     Err(failed.first.into())
+}
+
+fn warn(call: &PodCall, text: &str) {
+    let pod = call.pod.as_deref().unwrap_or("unnamed");
+    eprintln!("sotto-cni: WARN {} (pod {pod}): {text}", call.key);
 }
 
 fn result(call: &PodCall, config: &NetworkConfig, link: &PodLink<'_>) -> AddResult {

@@ -6,7 +6,7 @@ use sotto_tests::case::Case;
 use sotto_tests::cases;
 use sotto_tests::lab::Lab;
 
-use super::runtime::{Answer, Call, Runtime, addresses, node_end};
+use super::runtime::{Answer, Call, Runtime, addresses, node_end, node_state};
 
 pub(super) fn cases() -> Vec<Case> {
     cases![
@@ -23,9 +23,19 @@ fn cn01_a_del_succeeds_whatever_is_missing(lab: &Lab) -> Result<()> {
     let runtime = Runtime::new(lab)?;
     let before = runtime.state()?;
 
+    let freed = |how: &str| -> Result<()> {
+        let (held, links) = (runtime.held()?, runtime.links()?);
+        ensure!(
+            held.is_empty() && links.is_empty(),
+            "{how}: {held:?}, {links:?}"
+        );
+        Ok(())
+    };
+
     runtime.del("never-added")?;
     runtime.attach("twice")?;
     runtime.del("twice")?;
+    freed("first DEL")?;
     runtime.del("twice")?;
     runtime.attach("no-netns")?;
     let call = Call {
@@ -33,16 +43,25 @@ fn cn01_a_del_succeeds_whatever_is_missing(lab: &Lab) -> Result<()> {
         ..runtime.call("DEL", "no-netns")
     };
     runtime.execute(&call)?.success()?;
+    freed("no CNI_NETNS")?;
     runtime.attach("deleted")?;
     runtime.remove_sandbox("deleted")?;
     runtime.del("deleted")?;
+    freed("namespace deleted")?;
     let result = runtime.attach("link-gone")?;
     let line = format!("ip link del {}", node_end(&result)?);
     runtime.node.shell(&line)?;
     runtime.del("link-gone")?;
+    freed("link deleted")?;
+    runtime.attach("no-node-state")?;
+    runtime.node.shell("rm /run/sotto/node.json")?;
+    runtime.del("no-node-state")?;
+    freed("no node.json")?;
+    runtime.write_node_state(&node_state(&["10.244.1.0/24"]))?;
     runtime.attach("no-state")?;
     runtime.node.shell("rm -rf /run/sotto")?;
     runtime.del("no-state")?;
+    freed("no state at all")?;
 
     let after = runtime.state()?;
     ensure!(before == after, "something is left: {before}\nnow: {after}");
@@ -173,7 +192,7 @@ fn nl01_after_a_boot_every_address_is_free_again(lab: &Lab) -> Result<()> {
     runtime.sandbox("f")?;
     let early = runtime.execute(&runtime.call("ADD", "f"))?;
     early.failed(11, "another boot")?;
-    let mut state = super::runtime::node_state(&["10.244.1.0/29"]);
+    let mut state = node_state(&["10.244.1.0/29"]);
     state["bootId"] = json!("boot-2");
     runtime.write_node_state(&state)?;
     let result = runtime.add("f")?;

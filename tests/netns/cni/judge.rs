@@ -28,6 +28,14 @@ fn cn14_check_names_what_is_not_as_it_was_made(lab: &Lab) -> Result<()> {
             "route to fd00:10:244:1::2",
         ),
         ("ip neigh del 10.244.1.2 dev {}", "neighbour 10.244.1.2"),
+        (
+            "ip neigh replace 10.244.1.2 dev {} lladdr 02:00:00:00:00:09 nud permanent",
+            "neighbour 10.244.1.2",
+        ),
+        (
+            "ip neigh change 10.244.1.2 dev {} nud reachable",
+            "neighbour 10.244.1.2",
+        ),
         ("ip link set {} group 0", "group 0"),
         ("ip link set {} down", "is down"),
         ("ip link del {}", "is gone from the node"),
