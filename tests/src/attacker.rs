@@ -182,8 +182,11 @@ fn envelope_files(store: &Path) -> Result<Vec<std::ffi::OsString>> {
     Ok(entries.flatten().map(|entry| entry.file_name()).collect())
 }
 
-/// Whether an envelope of a file names an address.
-fn names(path: &Path, address: IpAddr) -> Result<bool> {
+/// Whether an envelope of a file in the store names an address.
+///
+/// # Errors
+/// When the file holds no envelopes.
+pub fn names(path: &Path, address: IpAddr) -> Result<bool> {
     let file: Value = serde_json::from_slice(&std::fs::read(path)?)?;
     let envelopes = file.get("envelopes").and_then(Value::as_array);
     let wanted = octets(address);

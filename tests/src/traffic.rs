@@ -4,6 +4,7 @@
 mod bulk;
 mod ears;
 mod flood;
+mod stream;
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -16,6 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub use bulk::{Sum, bulk, checksum_errors};
 pub use ears::{Ears, is_refused, time_exceeded};
 pub use flood::{Flood, Listener};
+pub use stream::{Connection, Counted, Stream};
 
 use crate::capture::Canary;
 use crate::craft::checksum;
