@@ -10,6 +10,54 @@ use sotto_tests::lab::Lab;
 
 use super::runtime::{Runtime, node_end};
 
+/// What is broken, by which line (`{}` is the node's end), and what CHECK must say.
+const FAULTS: &[(&str, &str)] = &[
+    ("ip route del 10.244.1.2/32", "route to 10.244.1.2"),
+    (
+        "ip -6 route del fd00:10:244:1::2/128",
+        "route to fd00:10:244:1::2",
+    ),
+    ("ip neigh del 10.244.1.2 dev {}", "neighbour 10.244.1.2"),
+    (
+        "ip neigh replace 10.244.1.2 dev {} lladdr 02:00:00:00:00:09 nud permanent",
+        "neighbour 10.244.1.2",
+    ),
+    (
+        "ip neigh change 10.244.1.2 dev {} nud reachable",
+        "neighbour 10.244.1.2",
+    ),
+    ("ip link set {} group 0", "group 0"),
+    ("ip link set {} down", "is down"),
+    ("ip link del {}", "is gone from the node"),
+    (
+        "ip -n web address del 10.244.1.2/32 dev eth0",
+        "address 10.244.1.2 is gone",
+    ),
+    (
+        "ip -n web address del fd00:10:244:1::2/128 dev eth0",
+        "address fd00:10:244:1::2",
+    ),
+    (
+        "ip -n web route del default",
+        "default route via 169.254.1.1",
+    ),
+    (
+        "ip -n web -6 route del default",
+        "default route via fe80::1",
+    ),
+    (
+        "ip -n web -6 neigh del fe80::1 dev eth0",
+        "neighbour fe80::1",
+    ),
+    (
+        "ip -n web link set eth0 address 02:00:00:00:00:01",
+        "link-layer address",
+    ),
+    ("nft delete table inet sotto_guard", "sotto_guard"),
+    ("ip link del sotto0", "sotto0"),
+    ("rm -r /run/sotto/pool/boot-1/held", "reservation is gone"),
+];
+
 pub(super) fn cases() -> Vec<Case> {
     cases![
         cn14_check_names_what_is_not_as_it_was_made,
@@ -20,54 +68,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn cn14_check_names_what_is_not_as_it_was_made(lab: &Lab) -> Result<()> {
     let runtime = Runtime::new(lab)?;
-    // What is broken, by which line, and what CHECK must say.
-    let faults = [
-        ("ip route del 10.244.1.2/32", "route to 10.244.1.2"),
-        (
-            "ip -6 route del fd00:10:244:1::2/128",
-            "route to fd00:10:244:1::2",
-        ),
-        ("ip neigh del 10.244.1.2 dev {}", "neighbour 10.244.1.2"),
-        (
-            "ip neigh replace 10.244.1.2 dev {} lladdr 02:00:00:00:00:09 nud permanent",
-            "neighbour 10.244.1.2",
-        ),
-        (
-            "ip neigh change 10.244.1.2 dev {} nud reachable",
-            "neighbour 10.244.1.2",
-        ),
-        ("ip link set {} group 0", "group 0"),
-        ("ip link set {} down", "is down"),
-        ("ip link del {}", "is gone from the node"),
-        (
-            "ip -n web address del 10.244.1.2/32 dev eth0",
-            "address 10.244.1.2 is gone",
-        ),
-        (
-            "ip -n web address del fd00:10:244:1::2/128 dev eth0",
-            "address fd00:10:244:1::2",
-        ),
-        (
-            "ip -n web route del default",
-            "default route via 169.254.1.1",
-        ),
-        (
-            "ip -n web -6 route del default",
-            "default route via fe80::1",
-        ),
-        (
-            "ip -n web -6 neigh del fe80::1 dev eth0",
-            "neighbour fe80::1",
-        ),
-        (
-            "ip -n web link set eth0 address 02:00:00:00:00:01",
-            "link-layer address",
-        ),
-        ("nft delete table inet sotto_guard", "sotto_guard"),
-        ("ip link del sotto0", "sotto0"),
-        ("rm -r /run/sotto/pool/boot-1/held", "reservation is gone"),
-    ];
-    for (line, expected) in faults {
+    for (line, expected) in FAULTS {
         let result = runtime.attach("web")?;
         check(&runtime, &result).with_context(|| format!("before {line}"))?;
 
