@@ -14,10 +14,10 @@ mod outbox;
 mod pair;
 mod peer;
 mod settings;
+mod tables;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use node_identity::{NodeUid, Revocations, UnixTime, VerifiedPeer};
@@ -27,7 +27,6 @@ use crate::agreement::TransportNames;
 use crate::counters::Traffic;
 use crate::hints::HintBudget;
 use crate::moment::Moment;
-use crate::owner::{EndpointTable, Owner, OwnerTable};
 use crate::plane::{LaneCommand, LaneEvent, LaneIndex, PeerIndex};
 use crate::session::{Addressee, addressee};
 pub use crate::session::{AroundTunn, DatagramRefusal};
@@ -339,8 +338,12 @@ impl Control {
     fn keep_house(&mut self, now: Moment) {
         self.gate.tidy(now);
         let judged = self.clock.judged_at(now);
+        let expired = |peer: &Peer| peer.generations().any(|it| it.is_expired(judged));
+        let expired = self.peers.iter().filter(|it| expired(it.1));
+        for peer in expired.map(|it| *it.0).collect::<Vec<_>>() {
+            self.with_peer(peer, now, |peer, env| peer.end_expired(judged, env));
+        }
         let known = self.by_key.len();
-        self.for_each_peer(now, |peer, env| peer.end_expired(judged, env));
         let own: Vec<_> = self
             .own
             .iter()
@@ -367,57 +370,6 @@ impl Control {
         self.own.remove(own);
         self.stamps.forget(own);
         self.out.event(ControlEvent::OwnGenerationRetired(own));
-    }
-
-    /// Removes peers that have no generation left, and tells the lanes who is who.
-    fn publish_tables(&mut self) {
-        let gone = self.peers.extract_if(.., |_, peer| peer.is_gone());
-        for (peer, removed) in gone.collect::<Vec<_>>() {
-            self.deadlines.set(peer, None);
-            let name = removed.name().clone();
-            self.out.event(ControlEvent::PeerRemoved { peer, name });
-        }
-        self.by_key.clear();
-        self.by_endpoint.clear();
-        for (index, peer) in &self.peers {
-            for verified in peer.generations() {
-                let key = verified.x25519();
-                let rank = GenerationRank::of(verified);
-                self.by_key.entry(key).or_insert((*index, rank));
-                let endpoints = verified.statement().endpoints.iter();
-                self.by_endpoint.extend(endpoints.map(|it| (*it, *index)));
-            }
-        }
-        let peers = self.peers.iter();
-        let newest: Vec<_> = peers
-            .filter_map(|(index, peer)| Some((*index, peer.generations().next_back()?)))
-            .collect();
-        // An address that a node has given up may be another's since.
-        for (index, verified) in &newest {
-            let endpoints = verified.statement().endpoints.iter();
-            self.by_endpoint.extend(endpoints.map(|it| (*it, *index)));
-        }
-        let ranges = newest
-            .into_iter()
-            .map(|(index, it)| (Owner::Peer(index), it));
-        let own = self.own.newest().map(|it| (Owner::Own, &it.verified));
-        let services = self.settings.services.iter();
-        let owned = ranges.chain(own).flat_map(|(owner, verified)| {
-            let ranges = verified.pod_ranges().iter();
-            ranges.map(move |range| (owner, range.first()..=range.last()))
-        });
-        let owned = owned.chain(services.map(|it| (Owner::Service, it.clone())));
-        let lanes = self.settings.lanes;
-        match OwnerTable::new(owned) {
-            Ok(table) => {
-                let command = LaneCommand::Owners(Arc::new(table));
-                self.out.broadcast(lanes, &command);
-            }
-            Err(error) => self.out.event(ControlEvent::OwnersOverlap(error)),
-        }
-        let endpoints: EndpointTable = self.by_endpoint.keys().copied().collect();
-        let command = LaneCommand::Endpoints(Arc::new(endpoints));
-        self.out.broadcast(lanes, &command);
     }
 
     fn for_each_peer(&mut self, now: Moment, mut act: impl FnMut(&mut Peer, &mut Env<'_>)) {

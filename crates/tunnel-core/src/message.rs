@@ -11,6 +11,7 @@ pub(crate) use collector::{Collected, Collector};
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::plane::IndexBase;
 
@@ -166,9 +167,9 @@ pub(crate) fn split(kind: MessageKind, id: OfferId, body: &[u8]) -> Vec<Vec<u8>>
 }
 
 /// The first message of an agreement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Clone, Debug, PartialEq, Eq))]
 pub(crate) struct KeyOffer {
-    pub(crate) random: [u8; 32],
+    pub(crate) random: Zeroizing<[u8; 32]>,
     pub(crate) encapsulation_key: Box<[u8; ENCAPSULATION_KEY_SIZE]>,
     pub(crate) base: IndexBase,
     /// Numbers of suites in order of preference, unknown ones included.
@@ -179,7 +180,7 @@ impl KeyOffer {
     /// The body of the message.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(32 + ENCAPSULATION_KEY_SIZE + 5 + self.suites.len());
-        body.extend(self.random);
+        body.extend(self.random.as_slice());
         body.extend(self.encapsulation_key.as_slice());
         body.extend(self.base.value().to_le_bytes());
         body.push(u8::try_from(self.suites.len()).unwrap_or(0));
@@ -201,7 +202,7 @@ impl KeyOffer {
             return None;
         }
         Some(Self {
-            random: *random,
+            random: Zeroizing::new(*random),
             encapsulation_key: Box::new(*encapsulation_key),
             base: IndexBase::new(u32::from_le_bytes(*base))?,
             suites: suites.to_vec(),
@@ -210,9 +211,9 @@ impl KeyOffer {
 }
 
 /// The answer to an offer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Clone, Debug, PartialEq, Eq))]
 pub(crate) struct KeyAccept {
-    pub(crate) random: [u8; 32],
+    pub(crate) random: Zeroizing<[u8; 32]>,
     pub(crate) ciphertext: Box<[u8; CIPHERTEXT_SIZE]>,
     pub(crate) base: IndexBase,
     pub(crate) suite: u8,
@@ -223,7 +224,7 @@ impl KeyAccept {
     /// The body without its confirmation: the part that the confirmation is about.
     pub(crate) fn encode_unconfirmed(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(32 + CIPHERTEXT_SIZE + 5 + CONFIRMATION_SIZE);
-        body.extend(self.random);
+        body.extend(self.random.as_slice());
         body.extend(self.ciphertext.as_slice());
         body.extend(self.base.value().to_le_bytes());
         body.push(self.suite);
@@ -248,7 +249,7 @@ impl KeyAccept {
         let (base, rest) = rest.split_first_chunk::<4>()?;
         let (suite, confirmation) = rest.split_first()?;
         Some(Self {
-            random: *random,
+            random: Zeroizing::new(*random),
             ciphertext: Box::new(*ciphertext),
             base: IndexBase::new(u32::from_le_bytes(*base))?,
             suite: *suite,

@@ -9,6 +9,7 @@
 mod attempt;
 mod carrier;
 mod own_key;
+mod refusal;
 mod weak_keys;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use thiserror::Error;
 use crate::moment::Moment;
 use attempt::Attempt;
 pub(crate) use own_key::OwnKey;
+pub use refusal::DatagramRefusal;
 
 /// Sessions are dropped this long after the youngest was completed: boringtun does not wipe their
 /// keys, and every agreement makes its own session anyway.
@@ -66,53 +68,6 @@ pub(crate) enum Addressee {
     Initiation,
     /// For a session, as the index says.
     Session(SessionIndex),
-}
-
-/// Why a datagram for the control side is refused. Each is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Error)]
-pub enum DatagramRefusal {
-    /// No message of ours by type, length or reserved bytes.
-    #[error("no handshake or session message")]
-    Malformed,
-    /// Not from a verified peer's endpoint.
-    #[error("not from the endpoint of a verified peer")]
-    UnknownSource,
-    /// An index that no session has.
-    #[error("no session has its index")]
-    UnknownIndex,
-    /// A response to no initiation of ours.
-    #[error("answers no initiation")]
-    UnexpectedResponse,
-    /// mac1 names none of our keys.
-    #[error("mac1 names none of our keys")]
-    NotForUs,
-    /// The source has to prove itself first and was sent a cookie.
-    #[error("source has to prove itself by a cookie")]
-    CookieWanted,
-    /// The source, which has proven itself, sends too many initiations.
-    #[error("source is over its budget of initiations")]
-    OverBudget,
-    /// The initiator's key is no verified peer's, or not of the peer at this endpoint.
-    #[error("initiator is not the verified peer of this endpoint")]
-    UnknownInitiator,
-    /// The pair of generations has been superseded.
-    #[error("generation is superseded")]
-    Superseded,
-    /// An ephemeral or static key of small order.
-    #[error("key of small order")]
-    WeakKey,
-    /// A timestamp not above the last: a replay, or a clock stepped back.
-    #[error("handshake timestamp is not above the last")]
-    StaleTimestamp,
-    /// The cryptography or the counter says no.
-    #[error("not authentic, or seen before")]
-    NotAuthentic,
-    /// A session message that is not in our carrier packet.
-    #[error("no carrier packet inside")]
-    NoCarrier,
-    /// A control message that does not decode.
-    #[error("malformed control message")]
-    BadMessage,
 }
 
 /// What came of a datagram.

@@ -46,7 +46,7 @@ pub(super) fn offer(ends: &Ends, base: IndexBase, mut rng: &mut dyn CryptoRng) -
     let mut random = Zeroizing::new([0; 32]);
     rng.fill_bytes(random.as_mut_slice());
     let body = KeyOffer {
-        random: *random,
+        random: random.clone(),
         encapsulation_key: Box::new(encapsulation_key.to_bytes().into()),
         base,
         suites: ends.suites.iter().map(|suite| suite.wire()).collect(),
@@ -78,7 +78,7 @@ pub(super) fn answer(
     let mut random = Zeroizing::new([0; 32]);
     rng.fill_bytes(random.as_mut_slice());
     let mut accept = KeyAccept {
-        random: *random,
+        random: random.clone(),
         ciphertext: Box::new(ciphertext.into()),
         base,
         suite: suite.wire(),

@@ -4,6 +4,7 @@ use chacha20::ChaCha12Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
 use super::*;
+use crate::plane::{Role, Suite};
 
 /// Alice has the lower key, so her offers win over Bob's when they cross.
 const ALICE: usize = 0;

@@ -2,6 +2,7 @@ use rand_core::Rng;
 
 use super::*;
 
+mod cluster;
 mod generations;
 mod hostile;
 mod net;
@@ -89,7 +90,7 @@ fn dp25_both_ends_rekey_at_once_and_end_with_one_transport() {
     for seed in 0..60 {
         let mut net = Net::connected(1000 + seed, [1, 1]);
         net.always_agreed = true;
-        let mut random = net::rng(seed);
+        let mut random = cluster::rng(seed);
         net.fate = Box::new(move |_| vec![Duration::from_micros(random.next_u64() % 3000)]);
         let before = [ALICE, BOB].map(|node| net.nodes[node].lanes.choices.len());
 
@@ -120,7 +121,7 @@ fn loss_delay_and_duplicates_only_delay_an_agreement() {
     let mut slowest = Duration::ZERO;
     for seed in 0..40 {
         let mut net = Net::acquainted(2000 + seed, [2, 3]);
-        let mut random = net::rng(seed);
+        let mut random = cluster::rng(seed);
         net.fate = Box::new(move |_| {
             let copies = [0, 1, 1, 1, 1, 1, 1, 2][random.next_u32() as usize % 8];
             (0..copies)

@@ -4,6 +4,7 @@
 //! another part than the first copy did, the two make one whole.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use super::{MAX_PARTS, MessageKind, OfferId, Part};
 
@@ -11,21 +12,26 @@ use super::{MAX_PARTS, MessageKind, OfferId, Part};
 /// and one more. The oldest goes first.
 const MAX_MESSAGES: usize = 4;
 
-/// A message whose parts are all there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message whose parts are all there. Its body holds randomness that keys hang on.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Collected {
     pub(crate) kind: MessageKind,
     pub(crate) id: OfferId,
     pub(crate) body: Vec<u8>,
 }
 
+impl fmt::Debug for Collected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}(<redacted>)", self.kind)
+    }
+}
+
 /// The messages of one pair of generations that lack a part.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Collector {
     partial: VecDeque<Partial>,
 }
 
-#[derive(Debug)]
 struct Partial {
     kind: MessageKind,
     id: OfferId,

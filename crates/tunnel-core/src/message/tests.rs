@@ -2,7 +2,7 @@ use super::*;
 
 fn offer() -> KeyOffer {
     KeyOffer {
-        random: [7; 32],
+        random: Zeroizing::new([7; 32]),
         encapsulation_key: Box::new([8; ENCAPSULATION_KEY_SIZE]),
         base: IndexBase::new(0x12_3456).unwrap(),
         suites: vec![1, 2],
@@ -11,7 +11,7 @@ fn offer() -> KeyOffer {
 
 fn accept() -> KeyAccept {
     KeyAccept {
-        random: [9; 32],
+        random: Zeroizing::new([9; 32]),
         ciphertext: Box::new([10; CIPHERTEXT_SIZE]),
         base: IndexBase::new(0x65_4321).unwrap(),
         suite: 2,

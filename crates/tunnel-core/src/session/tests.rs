@@ -21,24 +21,24 @@ fn pair() -> (Session, Session) {
 }
 
 fn responded(received: Received) -> Vec<u8> {
-    match received {
-        Received::Responded(response) => response,
-        other => panic!("not answered: {other:?}"),
-    }
+    let Received::Responded(response) = received else {
+        panic!("not answered: {received:?}");
+    };
+    response
 }
 
 fn completed(received: Received) -> Vec<u8> {
-    match received {
-        Received::Completed(confirmation) => confirmation,
-        other => panic!("not completed: {other:?}"),
-    }
+    let Received::Completed(confirmation) = received else {
+        panic!("not completed: {received:?}");
+    };
+    confirmation
 }
 
 fn refusal(received: Received) -> DatagramRefusal {
-    match received {
-        Received::Refused(reason) => reason,
-        other => panic!("not refused: {other:?}"),
-    }
+    let Received::Refused(reason) = received else {
+        panic!("not refused: {received:?}");
+    };
+    reason
 }
 
 /// Alice initiates and both confirm.
@@ -57,13 +57,14 @@ fn shake(alice: &mut Session, bob: &mut Session) {
 }
 
 fn opened(received: Received) -> Vec<u8> {
-    match received {
-        Received::Opened {
-            message: Some(message),
-            ..
-        } => message,
-        other => panic!("nothing opened: {other:?}"),
-    }
+    let Received::Opened {
+        message: Some(message),
+        ..
+    } = received
+    else {
+        panic!("nothing opened: {received:?}");
+    };
+    message
 }
 
 #[test]

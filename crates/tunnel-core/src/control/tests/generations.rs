@@ -2,7 +2,8 @@
 
 use rand_core::Rng;
 
-use super::net::rng;
+use super::cluster::{Root, rng};
+use super::net::Node;
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -188,7 +189,7 @@ fn a_fifth_own_generation_pushes_the_oldest_out() {
 fn own_generations_that_do_not_fit_are_refused() {
     let mut net = Net::acquainted(90, [2, 1]);
     let now = net.now;
-    let root = super::net::Root::new();
+    let root = Root::new();
     let Node {
         control,
         identity,
@@ -225,5 +226,3 @@ fn own_generations_that_do_not_fit_are_refused() {
     ));
     assert_eq!(control.handle_generation(&newest, now), Ok(()));
 }
-
-use super::net::Node;

@@ -2,7 +2,8 @@
 
 use rand_core::Rng;
 
-use super::net::{Identity, delivered, rng};
+use super::cluster::{Identity, rng};
+use super::net::delivered;
 use super::*;
 
 const EVE: usize = 2;

@@ -2,8 +2,9 @@
 
 use node_identity::RevokedSubject;
 
-use super::net::{Identity, START};
+use super::cluster::{Identity, Root, START};
 use super::*;
+use crate::owner::Owner;
 
 fn nothing_left(net: &Net, node: usize) -> bool {
     let lanes = &net.nodes[node].lanes;
@@ -47,7 +48,7 @@ fn a_revoked_peer_is_out_at_once_whatever_generation_it_has() {
         let mut net = Net::connected(2, [1, 1]);
         net.renew(BOB, 500);
         net.introduce_to(ALICE);
-        let revocations = net.revocations(subject(&net.verified(BOB)));
+        let revocations = net.root.revocations(subject(&net.verified(BOB)));
         let now = net.now;
 
         net.nodes[ALICE]
@@ -65,7 +66,7 @@ fn no_transport_outlives_a_peers_certificate() {
     let mut net = Net::strangers(3, [1, 1]);
     let lifetime = Duration::from_secs(100);
     let end = UnixTime(START.0 + lifetime.as_secs());
-    let root = super::net::Root::new();
+    let root = Root::new();
     let generation = net.nodes[BOB].identity.generation_until(&root, 500, end);
     let now = net.now;
     let bob = &mut net.nodes[BOB].control;
@@ -108,7 +109,7 @@ fn a_returning_node_gets_its_old_number() {
     };
 
     control.handle_peers(&[bob.clone(), carol.clone()], now);
-    control.handle_peers(&[carol.clone()], now);
+    control.handle_peers(std::slice::from_ref(&carol), now);
     assert_eq!(numbers(control), [(1, "carol".into())]);
     control.handle_peers(&[carol, bob], now);
 
@@ -136,7 +137,7 @@ fn lanes_learn_who_owns_what() {
 #[test]
 fn a_peer_with_our_own_key_is_refused() {
     let mut net = Net::strangers(6, [1, 1]);
-    let root = super::net::Root::new();
+    let root = Root::new();
     let mut twin = Identity::new(3, "twin", 1);
     // The seed of Alice's own tunnel key.
     let generation = twin.generation(&root, 6 * 1000 + 1);

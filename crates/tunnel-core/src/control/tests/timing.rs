@@ -1,6 +1,7 @@
 //! Liveness, hints, jitter, clocks: what the control side does when nothing arrives.
 
-use super::net::{START, delivered};
+use super::cluster::START;
+use super::net::delivered;
 use super::*;
 
 fn sent(packets: u64) -> Traffic {
@@ -158,13 +159,13 @@ fn a_clock_far_behind_the_last_timestamps_asks_for_a_new_generation() {
 fn the_highest_timestamp_is_told_as_it_grows() {
     let mut net = Net::connected(8, [1, 1]);
     let told = |net: &Net| -> Vec<u64> {
-        let events = net.nodes[ALICE].events.iter();
-        events
-            .filter_map(|it| match it {
-                ControlEvent::StampAdvanced { seconds, .. } => Some(*seconds),
-                _ => None,
-            })
-            .collect()
+        let mut told = Vec::new();
+        for event in &net.nodes[ALICE].events {
+            if let ControlEvent::StampAdvanced { seconds, .. } = event {
+                told.push(*seconds);
+            }
+        }
+        told
     };
     assert_eq!(told(&net), [START.0]);
 
