@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) lanes: u8,
     /// How long a lane polls on after its last packet.
     pub(crate) poll_for: Duration,
+    /// Whether AES-256-GCM may be used.
+    pub(crate) aes_gcm: AesGcm,
     /// Where `/healthz`, `/readyz` and `/metrics` are served; loopback only.
     pub(crate) http_address: SocketAddr,
     /// How log lines look.
@@ -67,6 +69,15 @@ pub(crate) struct Config {
     pub(crate) machine_id_file: PathBuf,
     /// What tells this boot from the last.
     pub(crate) boot_id_file: PathBuf,
+}
+
+/// Whether pod packets may travel under AES-256-GCM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AesGcm {
+    /// Where both processors have instructions for it: the fastest there.
+    Auto,
+    /// Never: ChaCha20-Poly1305 alone.
+    Off,
 }
 
 /// Why a configuration is refused, in one line.

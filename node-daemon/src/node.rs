@@ -22,7 +22,7 @@ use tunnel_core::counters::Traffic;
 use tunnel_core::plane::{LaneEvent, PeerIndex};
 
 use crate::clock::{self, Now};
-use crate::config::Config;
+use crate::config::{AesGcm, Config};
 use crate::credentials::Credentials;
 use crate::io::random;
 use crate::lane::LaneHandle;
@@ -102,7 +102,7 @@ impl Node {
     /// When the state directory cannot be used.
     pub(crate) async fn start(parts: Parts) -> Result<Self> {
         let now = clock::now();
-        let aes = if aes_instructions() {
+        let aes = if aes_instructions() && parts.config.aes_gcm == AesGcm::Auto {
             AesInstructions::Present
         } else {
             AesInstructions::Absent

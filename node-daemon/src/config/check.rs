@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 use node_identity::{PodCidr, PodRanges};
 
 use super::file::ConfigFile;
-use super::{Config, ConfigError};
+use super::{AesGcm, Config, ConfigError};
 use crate::logging::LogFormat;
 use crate::networks::overlap;
 
@@ -69,8 +69,17 @@ pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
             file.poll_microseconds,
             0..=LONGEST_POLL,
         )?),
+        aes_gcm: choice(
+            "aes_gcm",
+            &file.aes_gcm,
+            [("auto", AesGcm::Auto), ("off", AesGcm::Off)],
+        )?,
         http_address: http_address(&file.http_address)?,
-        log_format: log_format(&file.log_format)?,
+        log_format: choice(
+            "log_format",
+            &file.log_format,
+            [("text", LogFormat::Text), ("json", LogFormat::Json)],
+        )?,
         machine_id_file: absolute("machine_id_file", file.machine_id_file)?,
         boot_id_file: absolute("boot_id_file", file.boot_id_file)?,
     };
@@ -304,16 +313,19 @@ fn http_address(text: &str) -> Result<SocketAddr, ConfigError> {
     Ok(address)
 }
 
-fn log_format(text: &str) -> Result<LogFormat, ConfigError> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        other => Err(ConfigError::value(
-            "log_format",
-            format!("{other:?}"),
-            "choose \"text\" or \"json\"",
-        )),
-    }
+/// One of two words.
+fn choice<T>(
+    key: &'static str,
+    text: &str,
+    words: [(&'static str, T); 2],
+) -> Result<T, ConfigError> {
+    let names = words.each_ref().map(|word| word.0);
+    let chosen = words.into_iter().find(|word| word.0 == text);
+    chosen.map(|word| word.1).ok_or_else(|| {
+        let [one, other] = names;
+        let cure = format!("choose {one:?} or {other:?}");
+        ConfigError::value(key, format!("{text:?}"), cure)
+    })
 }
 
 fn check_directories(config: &Config) -> Result<(), ConfigError> {

@@ -232,6 +232,7 @@ fn bi05_what_is_no_configuration_is_refused_precisely() {
             "lies in store_directory",
         ),
         ("log_format", r#""xml""#, "choose"),
+        ("aes_gcm", r#""on""#, "choose \"auto\" or \"off\""),
         ("poll_microseconds", "-5", "from 0 to 1000"),
         ("endpoints", r#"["198.51.100.1", "198.51.100.1"]"#, "twice"),
     ]);
@@ -267,4 +268,13 @@ fn i5_no_cut_or_flip_of_a_configuration_panics() {
             drop(Config::parse(Path::new("node.toml"), &flipped));
         }
     }
+}
+
+#[test]
+fn the_example_configuration_is_valid() {
+    let text = include_bytes!("../../../deploy/node.toml");
+
+    let config = Config::parse(Path::new("node.toml"), text).unwrap();
+
+    assert_eq!(config.endpoints.len(), 2);
 }
