@@ -9,13 +9,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use crate::arguments::{Arguments, Command};
 use crate::config::Config;
-use crate::http::Listeners;
+use crate::http::{Listeners, Source};
 use crate::lock::NodeLock;
 use crate::preflight::{Machine, preflight};
 use crate::telemetry::Shown;
@@ -58,20 +59,44 @@ fn run_daemon(config: &Config) -> Result<()> {
     files::create_directory(&config.runtime_directory, 0o755)?;
     let _lock = NodeLock::acquire(&config.runtime_directory)?;
     files::create_directory(&config.state_directory, 0o700)?;
-    loop {
-        let machine = preflight(config)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let runtime = runtime.context("start the control task")?;
-        match runtime.block_on(serve(config, machine))? {
-            Ended::Stopped => break,
-            Ended::PathLost => warn!("Tun device or a lane is gone, everything is set up anew"),
-        }
-        std::thread::sleep(BEFORE_ANEW);
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .context("start the control task")?
+        .block_on(serve_until_stopped(config))?;
     info!("Stopped; guard and pods' links stay");
     Ok(())
+}
+
+/// What ends the daemon.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn serve_until_stopped(config: &Config) -> Result<()> {
+    let mut stop = Stop {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    };
+    loop {
+        let machine = preflight(config)?;
+        match serve(config, machine, &mut stop).await? {
+            Ended::Stopped => return Ok(()),
+            Ended::PathLost => warn!("Tun device or a lane is gone, everything is set up anew"),
+        }
+        sleep(BEFORE_ANEW).await;
+    }
 }
 
 /// Why the daemon's parts ended.
@@ -82,23 +107,28 @@ enum Ended {
     PathLost,
 }
 
-async fn serve(config: &Config, machine: Machine) -> Result<Ended> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn serve(config: &Config, machine: Machine, stop: &mut Stop) -> Result<Ended> {
+    // Dropped with this function, and with it all that would hold ports or the guard.
+    let mut tasks = JoinSet::new();
     let listeners = Listeners::open(config.http_address, &config.runtime_directory).await?;
     let shown = Shown::default();
-    let (mut node, mut inputs) = assemble(config, machine, shown.clone()).await?;
-    listeners.serve(&shown);
-    let reservations = tokio::spawn(reservations::run(config.clone()));
+    let (mut node, mut inputs) = assemble(config, machine, shown.clone(), &mut tasks).await?;
+    listeners.serve(
+        &Source {
+            shown,
+            guard: node.guard(),
+        },
+        &mut tasks,
+    );
+    tasks.spawn(reservations::run(config.clone()));
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let ended = loop {
+    loop {
         let due = node
             .poll_timeout()
             .map(|at| at.duration_since(clock::moment()));
         tokio::select! {
-            _ = terminate.recv() => break Ended::Stopped,
-            _ = interrupt.recv() => break Ended::Stopped,
+            () = stop.told() => return Ok(Ended::Stopped),
             Some((_, event)) = inputs.lanes.recv() => node.handle_lane(event),
             Some(news) = inputs.store.recv() => node.handle_store(news).await?,
             Some(event) = inputs.watch.recv() => node.handle_watch(event),
@@ -106,10 +136,7 @@ async fn serve(config: &Config, machine: Machine) -> Result<Ended> {
             () = sleep(due.unwrap_or(Duration::MAX)) => node.handle_timeout(),
         }
         if node.has_lost_its_path() {
-            break Ended::PathLost;
+            return Ok(Ended::PathLost);
         }
-    };
-    inputs.store_task.abort();
-    reservations.abort();
-    Ok(ended)
+    }
 }

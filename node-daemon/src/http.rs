@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -13,11 +14,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use node_status::{STATUS_PATH, STATUS_SOCKET};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::files;
 use crate::metrics;
-use crate::telemetry::Shown;
+use crate::telemetry::{Shown, Telemetry};
+use crate::watchdog::Watch;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -49,19 +52,19 @@ impl Listeners {
         Ok(Self { loopback, socket })
     }
 
-    /// Serves both until the runtime ends.
-    pub(crate) fn serve(self, shown: &Shown) {
+    /// Serves both until the tasks are aborted.
+    pub(crate) fn serve(self, source: &Source, tasks: &mut JoinSet<()>) {
         let health = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
-            .with_state(shown.clone());
+            .with_state(source.clone());
         let status = Router::new()
             .route(STATUS_PATH, get(status))
-            .with_state(shown.clone());
+            .with_state(source.clone());
         let loopback = axum::serve(self.loopback, health).into_future();
         let socket = axum::serve(self.socket, status).into_future();
-        tokio::spawn(async {
+        tasks.spawn(async {
             let ((Err(error), _) | (_, Err(error))) = tokio::join!(loopback, socket) else {
                 return;
             };
@@ -70,8 +73,26 @@ impl Listeners {
     }
 }
 
-async fn ready(State(shown): State<Shown>) -> Response {
-    let telemetry = shown.read();
+/// Where answers come from.
+#[derive(Clone)]
+pub(crate) struct Source {
+    /// The snapshot of the last second.
+    pub(crate) shown: Shown,
+    /// The guard, whose counters cost a look into the kernel: only when somebody asks.
+    pub(crate) guard: Arc<Watch>,
+}
+
+impl Source {
+    async fn telemetry(&self) -> Telemetry {
+        let guard = Arc::clone(&self.guard);
+        let counters = tokio::task::spawn_blocking(move || guard.counters()).await;
+        let telemetry = Telemetry::clone(&self.shown.read());
+        telemetry.with_guard(counters.unwrap_or_default())
+    }
+}
+
+async fn ready(State(source): State<Source>) -> Response {
+    let telemetry = source.shown.read();
     if telemetry.status.version == 0 {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
     }
@@ -82,15 +103,15 @@ async fn ready(State(shown): State<Shown>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, waits).into_response()
 }
 
-async fn metrics(State(shown): State<Shown>) -> Response {
-    match metrics::render(&shown) {
+async fn metrics(State(source): State<Source>) -> Response {
+    match metrics::render(source.telemetry().await) {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-async fn status(State(shown): State<Shown>) -> Response {
-    match serde_json::to_vec(&shown.read().status) {
+async fn status(State(source): State<Source>) -> Response {
+    match serde_json::to_vec(&source.telemetry().await.status) {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -11,14 +11,16 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// What is logged unless `SOTTO_LOG` says otherwise. boringtun reports idle sessions that expire as
-/// errors; what happens to a session is told by our own events.
-const DEFAULT_FILTER: &str = "info,boringtun=off";
+/// What is logged unless `SOTTO_LOG` says otherwise.
+const DEFAULT_FILTER: &str = "info";
+/// boringtun reports idle sessions that expire as errors; what happens to a session is told by our
+/// own events.
+const WITHOUT_BORINGTUN: &str = "boringtun=off";
 
 /// Starts logging; a second call changes nothing.
 pub(crate) fn start(format: LogFormat) {
-    let filter =
-        EnvFilter::try_from_env("SOTTO_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let wanted = std::env::var("SOTTO_LOG").unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
+    let filter = EnvFilter::new(format!("{wanted},{WITHOUT_BORINGTUN}"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

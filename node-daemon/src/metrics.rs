@@ -11,32 +11,32 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::telemetry::{Shown, Telemetry};
+use crate::telemetry::Telemetry;
 
 /// A metric's labels and value.
 type Sample<'a> = (Vec<(&'static str, &'a str)>, u64);
 
-/// Writes the newest snapshot.
+/// Writes a snapshot.
 ///
 /// # Errors
 /// When a value cannot be written as text, which none of ours does.
-pub(crate) fn render(shown: &Shown) -> Result<String, fmt::Error> {
+pub(crate) fn render(telemetry: Telemetry) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("sotto");
-    registry.register_collector(Box::new(Snapshot(shown.clone())));
+    registry.register_collector(Box::new(Snapshot(telemetry)));
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(text)
 }
 
 #[derive(Debug)]
-struct Snapshot(Shown);
+struct Snapshot(Telemetry);
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let telemetry = self.0.read();
-        encode_node(&mut encoder, &telemetry)?;
-        encode_events(&mut encoder, &telemetry)?;
-        encode_guard(&mut encoder, &telemetry)?;
+        let telemetry = &self.0;
+        encode_node(&mut encoder, telemetry)?;
+        encode_events(&mut encoder, telemetry)?;
+        encode_guard(&mut encoder, telemetry)?;
         encode_peers(&mut encoder, &telemetry.status.peers)
     }
 }
@@ -240,7 +240,7 @@ mod tests {
     use node_status::{NodeStatus, PeerStatus, TunnelStatus};
 
     use super::render;
-    use crate::telemetry::{Shown, Telemetry};
+    use crate::telemetry::Telemetry;
 
     fn bob() -> PeerStatus {
         PeerStatus {
@@ -260,8 +260,7 @@ mod tests {
 
     #[test]
     fn every_number_of_the_snapshot_has_a_name() {
-        let shown = Shown::default();
-        shown.show(Telemetry {
+        let telemetry = Telemetry {
             status: NodeStatus {
                 peers: vec![bob()],
                 ..NodeStatus::default()
@@ -269,9 +268,9 @@ mod tests {
             drops: BTreeMap::from([("no_key", 3)]),
             repairs: BTreeMap::from([("route", 2)]),
             ..Telemetry::default()
-        });
+        };
 
-        let text = render(&shown).unwrap();
+        let text = render(telemetry).unwrap();
 
         for line in [
             "sotto_ready 1",

@@ -12,6 +12,7 @@ mod suspicion;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use anyhow::Result;
 use cni_protocol::node_state::NodeState;
@@ -30,7 +31,7 @@ use crate::peers::disk::PeersOnDisk;
 use crate::peers::{Learned, Peers};
 use crate::preflight::Machine;
 use crate::store_task::StoreNews;
-use crate::watchdog::WatchEvent;
+use crate::watchdog::{Watch, WatchEvent};
 
 use suspicion::Suspicions;
 
@@ -254,6 +255,11 @@ impl Node {
         };
     }
 
+    /// The guard, for whoever asks for its counters.
+    pub(crate) fn guard(&self) -> Arc<Watch> {
+        Arc::clone(&self.outputs.guard)
+    }
+
     /// Whether the tun device was deleted or a lane ended: only a new start helps.
     pub(crate) fn has_lost_its_path(&self) -> bool {
         self.guard_state == GuardState::TunGone
@@ -289,6 +295,8 @@ impl Node {
         self.credentials.handle_time(&self.peers, now)?;
         self.settle(now).await;
         self.remember_lately(now);
+        self.suspicions
+            .handle_leaks(self.outputs.guard.plaintext_leaks());
         self.suspicions
             .handle_drops(|reason| self.outputs.dropped(reason), now.moment);
         self.show(now);

@@ -6,6 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use node_status::NodeStatus;
 
+use crate::watchdog::GuardCounters;
+
+/// The guard's counter of clear pod packets from outside.
+const INJECTED: &str = "injected";
+
 /// Everything that is shown.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Telemetry {
@@ -29,6 +34,22 @@ pub(crate) struct Telemetry {
     pub(crate) agreements_failed: u64,
     /// Revocation lists that are overdue: somebody may be withholding them.
     pub(crate) revocations_overdue: u64,
+}
+
+impl Telemetry {
+    /// Adds what the guard counted.
+    pub(crate) fn with_guard(mut self, counters: GuardCounters) -> Self {
+        self.status.guard.repairs = counters.repairs.values().sum();
+        self.status.guard.plaintext_leaks = counters.plaintext_leaks;
+        let injected = counters.dropped.get(INJECTED).copied();
+        self.status.guard.injected_dropped = injected.unwrap_or_default();
+        let repairs = counters.repairs.iter();
+        self.repairs = repairs
+            .map(|(part, count)| (part.label(), *count))
+            .collect();
+        self.guard_drops = counters.dropped;
+        self
+    }
 }
 
 /// The newest snapshot.

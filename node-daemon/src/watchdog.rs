@@ -116,6 +116,11 @@ impl Watch {
         lock(&self.guard).update(plan)
     }
 
+    /// How many clear pod packets left the node. Must stay 0.
+    pub(crate) fn plaintext_leaks(&self) -> u64 {
+        lock(&self.tallies).plaintext_leaks
+    }
+
     /// Reads all counters. Blocks for some milliseconds.
     pub(crate) fn counters(&self) -> GuardCounters {
         let dropped = lock(&self.guard).dropped();

@@ -16,6 +16,7 @@ mod keys;
 mod lab_itself;
 mod packets;
 mod reach;
+mod refusals;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         cni::cases(),
         lab_itself::cases(),
         reach::cases(),
+        refusals::cases(),
         crash::cases(),
         packets::cases(),
         hostile::cases(),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use cni_protocol::contract::TUN_NAME;
 use node_identity::NodeUid;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tracing::info;
 use tunnel_core::packet::Mtu;
 use tunnel_core::plane::{LaneEvent, LaneIndex};
@@ -41,8 +41,6 @@ pub(super) struct Inputs {
     pub(super) store: Receiver<StoreNews>,
     /// The guard's watchdog.
     pub(super) watch: Receiver<WatchEvent>,
-    /// The store task itself.
-    pub(super) store_task: JoinHandle<()>,
 }
 
 /// What an earlier daemon left on disk and tmpfs, or what a first one makes.
@@ -85,6 +83,7 @@ pub(super) async fn assemble(
     config: &Config,
     machine: Machine,
     shown: Shown,
+    tasks: &mut JoinSet<()>,
 ) -> Result<(Node, Inputs)> {
     let state = State::open(config)?;
     let sockets = open_each(config, |port| Ok(Arc::new(LaneSocket::bind(port)?)))?;
@@ -127,14 +126,13 @@ pub(super) async fn assemble(
         outputs,
     };
     let node = Node::start(parts).await?;
-    let store_task = tokio::spawn(store_task::run(config, uid, commands, news));
+    tasks.spawn(store_task::run(config, uid, commands, news));
     Ok((
         node,
         Inputs {
             lanes,
             store: store_news,
             watch,
-            store_task,
         },
     ))
 }
@@ -152,7 +150,7 @@ fn plan(config: &Config, machine: Machine, credentials: &Credentials) -> GuardPl
     }
 }
 
-fn start_guard(config: &Config, plan: &GuardPlan) -> Result<(Watch, Receiver<WatchEvent>)> {
+fn start_guard(config: &Config, plan: &GuardPlan) -> Result<(Arc<Watch>, Receiver<WatchEvent>)> {
     let journal: PathBuf = config.state_directory.join(KERNEL_SETTINGS_FILE);
     let guard = Guard::install(plan.clone(), &journal)?;
     let (events, watch) = mpsc::channel(QUEUE);
@@ -160,7 +158,7 @@ fn start_guard(config: &Config, plan: &GuardPlan) -> Result<(Watch, Receiver<Wat
         // Each event comes again while its cause lasts, so one that finds no room is not missed.
         let _: Result<(), _> = events.try_send(event);
     };
-    Ok((Watch::start(guard, tell)?, watch))
+    Ok((Arc::new(Watch::start(guard, tell)?), watch))
 }
 
 fn start_lanes(

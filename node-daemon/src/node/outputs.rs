@@ -25,7 +25,7 @@ use crate::io::udp::LaneSocket;
 use crate::lane::LaneHandle;
 use crate::store_task::StoreCommand;
 use crate::telemetry::{Shown, Telemetry};
-use crate::watchdog::{GuardCounters, Watch};
+use crate::watchdog::Watch;
 
 /// The file of nodes lately spoken with, in the state directory.
 pub(crate) const LATELY_FILE: &str = "lately.json";
@@ -37,7 +37,7 @@ pub(crate) struct Outputs {
     /// The first lane's socket, which control messages leave by.
     pub(crate) socket: Arc<LaneSocket>,
     /// The guard and its watchdog.
-    pub(crate) guard: Watch,
+    pub(crate) guard: Arc<Watch>,
     /// The plan that the guard stands by.
     pub(crate) plan: GuardPlan,
     /// The store task.
@@ -101,11 +101,6 @@ impl Outputs {
             .iter()
             .map(|reason| (reason.label(), self.dropped(*reason)))
             .collect()
-    }
-
-    /// What the guard counted.
-    pub(super) fn guard_counters(&self) -> GuardCounters {
-        self.guard.counters()
     }
 
     /// Replaces the snapshot.

@@ -12,21 +12,13 @@ use tunnel_core::plane::Suite;
 use super::{GuardState, Node};
 use crate::clock::Now;
 use crate::telemetry::Telemetry;
-use crate::watchdog::GuardCounters;
 
 impl Node {
     /// Replaces the snapshot.
     pub(super) fn show(&mut self, now: Now) {
-        let guard = self.outputs.guard_counters();
         let telemetry = Telemetry {
-            status: self.status(now, &guard),
+            status: self.status(now),
             drops: self.outputs.drops(),
-            repairs: guard
-                .repairs
-                .iter()
-                .map(|(part, count)| (part.label(), *count))
-                .collect(),
-            guard_drops: guard.dropped.clone(),
             refused_datagrams: self
                 .control
                 .refusals()
@@ -38,11 +30,12 @@ impl Node {
             transports_agreed: self.counts.transports_agreed,
             agreements_failed: self.counts.agreements_failed,
             revocations_overdue: self.peers.overdue(now.wall).len() as u64,
+            ..Telemetry::default()
         };
         self.outputs.show(telemetry);
     }
 
-    fn status(&self, now: Now, guard: &GuardCounters) -> NodeStatus {
+    fn status(&self, now: Now) -> NodeStatus {
         let certificate = self
             .credentials
             .certificate()
@@ -80,9 +73,7 @@ impl Node {
             mtu: self.machine.tun_mtu,
             guard: GuardStatus {
                 installed: self.guard_state == GuardState::Stands,
-                repairs: guard.repairs.values().sum(),
-                plaintext_leaks: guard.plaintext_leaks,
-                injected_dropped: guard.dropped.get("injected").copied().unwrap_or_default(),
+                ..GuardStatus::default()
             },
             peers: self.peer_statuses(now),
             refused: self.refused(),

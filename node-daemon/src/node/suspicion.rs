@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{error, warn};
 use tunnel_core::drop_reason::DropReason;
 use tunnel_core::moment::Moment;
 
@@ -20,6 +20,7 @@ const MOST_KINDS: usize = 256;
 pub(super) struct Suspicions {
     kinds: BTreeMap<(String, String), Kind>,
     dropped: BTreeMap<DropReason, u64>,
+    leaks: u64,
 }
 
 #[derive(Debug)]
@@ -58,6 +59,15 @@ impl Suspicions {
                 );
             }
         }
+    }
+
+    /// Compares the clear pod packets that left the node with the last time.
+    pub(super) fn handle_leaks(&mut self, total: u64) {
+        if total > self.leaks {
+            let count = total - self.leaks;
+            error!(count, "Pod packets left this node in clear");
+        }
+        self.leaks = total;
     }
 
     /// How many there were since the last time it was said, if it is to be said now.

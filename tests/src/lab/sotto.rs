@@ -82,7 +82,7 @@ pub struct DaemonSettings {
     pub program: Option<PathBuf>,
     /// More lines for the configuration file.
     pub extra: String,
-    /// `RUST_LOG` of the daemon.
+    /// `SOTTO_LOG` of the daemon.
     pub log_filter: String,
 }
 
@@ -161,7 +161,7 @@ service_ranges = []
             "controller",
             &program("sotto-controller")?,
             &["run", "--config", CONTROLLER_CONFIG],
-            &[("RUST_LOG", "debug")],
+            &[("SOTTO_LOG", "debug")],
         )
     }
 
@@ -246,7 +246,7 @@ machine_id_file = "/etc/sotto/machine-id"
             "daemon",
             &daemon,
             &["run", "--config", NODE_CONFIG],
-            &[("RUST_LOG", settings.log_filter.as_str())],
+            &[("SOTTO_LOG", settings.log_filter.as_str())],
         )
     }
 
