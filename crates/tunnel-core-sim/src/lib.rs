@@ -19,3 +19,4 @@ pub mod oracle;
 pub mod packet;
 pub mod seeds;
 pub mod sim;
+pub mod storm;

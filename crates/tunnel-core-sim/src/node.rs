@@ -60,6 +60,8 @@ pub struct Node {
     pub life: u64,
     /// Until when its control side does nothing.
     pub stalled_until: Moment,
+    /// How often it has given an agreement up.
+    pub given_up: usize,
     aes: AesInstructions,
     lately: Vec<NodeUid>,
     daemon: Option<Daemon>,
@@ -106,6 +108,7 @@ impl Node {
             clock_error: 0,
             life: 0,
             stalled_until: Moment::default(),
+            given_up: 0,
             aes,
             lately: Vec::new(),
             daemon: None,
@@ -137,7 +140,7 @@ impl Node {
         daemon.map_or_else(String::new, |it| format!("{:?}", it.control.refusals()))
     }
 
-    /// The generation that a peer is sent under is not asked for; whether there is one is.
+    /// Whether there is a transport to send to this peer under.
     #[must_use]
     pub fn sends_to(&self, peer: NodeUid) -> bool {
         let daemon = self.daemon.as_ref();
@@ -352,11 +355,16 @@ impl Node {
                 let stays = |it: &OwnGeneration| GenerationRank::of(&it.verified) != generation;
                 self.generations.retain(stays);
             }
-            ControlEvent::TransportInstalled { peer, role, .. } if role == Role::Offerer => {
+            ControlEvent::TransportInstalled {
+                peer,
+                role: Role::Offerer,
+                ..
+            } => {
                 if let Some(peer) = self.daemon.as_ref().and_then(|it| it.peers.get(&peer)) {
                     world.oracle.agreed(self.number, *peer, world.now);
                 }
             }
+            ControlEvent::AgreementGivenUp { .. } => self.given_up += 1,
             ControlEvent::OwnersOverlap(error) => panic!("owners overlap: {error}"),
             ControlEvent::PeerKeyRefused { identity } => panic!("key of {identity} refused"),
             ControlEvent::PeerAdded { .. }
@@ -367,8 +375,7 @@ impl Node {
             | ControlEvent::TransportInstalled { .. }
             | ControlEvent::TransportChosen { .. }
             | ControlEvent::SendingStopped { .. }
-            | ControlEvent::TransportForgotten { .. }
-            | ControlEvent::AgreementGivenUp { .. } => {}
+            | ControlEvent::TransportForgotten { .. } => {}
         }
     }
 

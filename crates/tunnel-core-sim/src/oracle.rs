@@ -13,6 +13,7 @@ use tunnel_core::moment::Moment;
 use tunnel_core::plane::{IndexBase, LaneIndex, ReceivingTransport, SendingTransport};
 
 use crate::certified::BASE_PORT;
+use crate::network::Datagram;
 use crate::packet::{Inner, endpoint};
 
 /// How long a direction with traffic may stay silent once everything works again: an initiation
@@ -50,6 +51,18 @@ pub struct Oracle {
     next_number: u64,
     calm_since: Option<Moment>,
     agreements: BTreeMap<(usize, usize), Vec<Moment>>,
+    datagrams: BTreeMap<usize, Vec<(Moment, Kind)>>,
+}
+
+/// What a node sent, by what a tap can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Types 1 to 3.
+    Handshake,
+    /// Type 4 of a session.
+    Session,
+    /// Type 4 of a transport.
+    Transport,
 }
 
 impl Oracle {
@@ -143,6 +156,25 @@ impl Oracle {
     pub fn agreed(&mut self, offerer: usize, accepter: usize, now: Moment) {
         let pair = (offerer.min(accepter), offerer.max(accepter));
         self.agreements.entry(pair).or_default().push(now);
+    }
+
+    /// A node has sent a datagram.
+    pub fn seen(&mut self, node: usize, datagram: &Datagram, now: Moment) {
+        let kind = match datagram.kind() {
+            4 if datagram.is_transport() => Kind::Transport,
+            4 => Kind::Session,
+            _ => Kind::Handshake,
+        };
+        self.datagrams.entry(node).or_default().push((now, kind));
+    }
+
+    /// How many datagrams of a kind a node has sent since then.
+    #[must_use]
+    pub fn count(&self, node: usize, kind: Kind, since: Moment) -> usize {
+        let all = self.datagrams.get(&node).map_or(&[][..], Vec::as_slice);
+        all.iter()
+            .filter(|it| it.0 >= since && it.1 == kind)
+            .count()
     }
 
     /// Everything works from here on, or nothing need work any more.

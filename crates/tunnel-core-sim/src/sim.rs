@@ -5,7 +5,7 @@ use std::time::Duration;
 use chacha20::ChaCha12Rng;
 use node_identity::Envelope;
 use rand_core::Rng;
-use tunnel_core::control::AesInstructions;
+use tunnel_core::control::{AesInstructions, OwnGeneration};
 use tunnel_core::moment::Moment;
 
 use crate::certified::{BASE_PORT, Certificate, Identity, Root, rng};
@@ -169,6 +169,13 @@ impl Sim {
         self.flows[flow.0].flows = false;
     }
 
+    /// Nobody sends any more.
+    pub fn stop_all(&mut self) {
+        for flow in &mut self.flows {
+            flow.flows = false;
+        }
+    }
+
     /// Everything works from here on.
     pub fn calm(&mut self) {
         self.network.heal();
@@ -193,12 +200,36 @@ impl Sim {
         }
     }
 
+    /// A node publishes a new generation, and uses it only later.
+    pub fn rotate_late(&mut self, node: usize, certificate: Certificate, uses_after: Duration) {
+        let generation = self.next_generation(node, certificate);
+        self.publish_envelope(node, generation.verified.envelope(), |_| STORE);
+        self.after(uses_after, move |sim| {
+            sim.with_node(node, |node, world| node.add_generation(generation, world));
+        });
+    }
+
+    /// A node publishes a new generation, and dies before it is on its disk.
+    pub fn publish_only(&mut self, node: usize, certificate: Certificate) {
+        let generation = self.next_generation(node, certificate);
+        self.publish_envelope(node, generation.verified.envelope(), |_| STORE);
+    }
+
     /// A node's newest envelope will reach each other node after its time.
     pub fn publish(&mut self, node: usize, reaches_after: impl Fn(usize) -> Duration) {
         let Some(newest) = self.nodes[node].generations.last() else {
             return;
         };
         let envelope = newest.verified.envelope().clone();
+        self.publish_envelope(node, &envelope, reaches_after);
+    }
+
+    fn publish_envelope(
+        &mut self,
+        node: usize,
+        envelope: &Envelope,
+        reaches_after: impl Fn(usize) -> Duration,
+    ) {
         for to in (0..self.nodes.len()).filter(|to| *to != node) {
             let at = self.now + reaches_after(to);
             let envelope = Box::new(envelope.clone());
@@ -216,10 +247,13 @@ impl Sim {
             }
             if keys == Keys::Lost {
                 sim.nodes[node].generations.clear();
+            }
+            let lost = sim.nodes[node].generations.is_empty();
+            if lost {
                 sim.make_generation(node, Certificate::RENEWED);
             }
             sim.start(node);
-            if keys == Keys::Lost {
+            if lost {
                 sim.publish(node, |_| STORE);
             }
         });
@@ -248,6 +282,11 @@ impl Sim {
     /// A node's memory is copied, as by a snapshot. Its keys are gone.
     pub fn copy_memory(&mut self, node: usize) {
         self.with_node(node, Node::copy_memory);
+    }
+
+    /// A node reads its store once more.
+    pub fn admit_again(&mut self, node: usize) {
+        self.with_node(node, Node::admit);
     }
 
     /// Mallory begins to act, or ends.
@@ -290,13 +329,17 @@ impl Sim {
     }
 
     fn make_generation(&mut self, node: usize, certificate: Certificate) {
+        let generation = self.next_generation(node, certificate);
+        self.with_node(node, |node, world| node.add_generation(generation, world));
+    }
+
+    fn next_generation(&mut self, node: usize, certificate: Certificate) -> OwnGeneration {
         let time = match certificate {
             Certificate::Renewed(_) => self.right_time(),
             Certificate::Kept => self.nodes[node].wall(self.now),
         };
         let identity = &mut self.nodes[node].identity;
-        let generation = identity.generation(&self.root, certificate, time, &mut self.rng);
-        self.with_node(node, |node, world| node.add_generation(generation, world));
+        identity.generation(&self.root, certificate, time, &mut self.rng)
     }
 
     fn happen(&mut self, at: Moment) {
@@ -413,6 +456,7 @@ impl Sim {
                 ..run.clone()
             };
             self.mallory.see(&datagram);
+            self.oracle.seen(from, &datagram, self.now);
             if let Some(relay) = self.relay {
                 datagram.source.set_ip(endpoint(relay));
             }

@@ -2,4 +2,12 @@
 //! tests that belong to the protocol.
 
 mod agreeing;
+mod clocks;
+mod generations;
+mod hostile;
+mod partitions;
+mod restarts;
+mod scene;
+mod stalls;
 mod steady;
+mod store;

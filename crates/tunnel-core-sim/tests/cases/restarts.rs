@@ -1,0 +1,119 @@
+//! Daemons that die and come back, and what was recorded before.
+
+use tunnel_core_sim::network::Datagram;
+use tunnel_core_sim::oracle::Kind;
+use tunnel_core_sim::seeds;
+use tunnel_core_sim::sim::{Keys, Sim};
+
+use crate::scene::{ALICE, BOB, just_before, milliseconds, seconds, talk, talking};
+
+/// What Mallory has of a node's initiations, oldest first.
+fn initiations(sim: &Sim, from: usize) -> Vec<Datagram> {
+    let source = tunnel_core_sim::packet::endpoint(from);
+    let tape = sim.mallory.tape().iter();
+    let of = |it: &&Datagram| it.kind() == 1 && it.source.ip() == source;
+    tape.filter(of).cloned().collect()
+}
+
+#[test]
+fn p04_a_restart_and_360_recorded_initiations_delay_the_agreement_by_no_more_than_1500_ms() {
+    seeds::run("p04", 20, |seed| {
+        let mut sim = Sim::acquainted(seed, &[1, 2]);
+        let flow = sim.flow(ALICE, BOB, seconds(1), 1);
+        sim.network.cut(ALICE, BOB);
+        while initiations(&sim, ALICE).len() < 360 {
+            sim.run(seconds(60));
+        }
+        let mut recorded = initiations(&sim, ALICE);
+        recorded.truncate(360);
+        sim.stop(flow);
+        sim.run(seconds(100));
+        sim.restart(BOB, milliseconds(100), Keys::Kept);
+        sim.network.heal();
+        sim.run(milliseconds(100));
+        talk(&mut sim, milliseconds(50));
+        let pause = sim.between(milliseconds(1), milliseconds(25));
+        for initiation in recorded {
+            sim.inject(initiation);
+            sim.run(pause);
+        }
+        let agreed = sim.now + milliseconds(1500);
+
+        sim.run(seconds(60));
+
+        sim.oracle.assert_nothing_lost(agreed, just_before(sim.now));
+        assert!(sim.oracle.arrived(BOB, ALICE) > 100);
+    });
+}
+
+#[test]
+fn p07_a_restart_with_or_without_its_keys_is_over_in_seconds() {
+    seeds::run("p07_a_restart", 60, |seed| {
+        let mut sim = talking(seed, milliseconds(200));
+        let before = sim.between(seconds(0), seconds(300));
+        sim.run(before);
+        sim.trouble();
+        let keys = match sim.below(2) {
+            0 => Keys::Kept,
+            _ => Keys::Lost,
+        };
+        let down_for = sim.between(milliseconds(50), seconds(20));
+        sim.restart(BOB, down_for, keys);
+        let recovered = sim.now + down_for + seconds(12);
+
+        sim.run(down_for + seconds(200));
+
+        sim.oracle
+            .assert_nothing_lost(recovered, just_before(sim.now));
+    });
+}
+
+#[test]
+fn hp02_what_was_recorded_before_a_rekey_or_a_restart_comes_out_no_second_time() {
+    seeds::run("hp02", 20, |seed| {
+        let mut sim = talking(seed, milliseconds(500));
+        sim.run(seconds(100));
+        let recorded = sim.mallory.tape().to_vec();
+        sim.run(seconds(60));
+        if seed % 2 == 0 {
+            sim.trouble();
+            sim.restart(BOB, seconds(1), Keys::Kept);
+            sim.run(seconds(15));
+        }
+        let began = sim.now;
+
+        for datagram in recorded {
+            sim.inject(datagram);
+            sim.run(milliseconds(5));
+        }
+        sim.run(seconds(120));
+
+        sim.oracle.assert_nothing_lost(began, just_before(sim.now));
+    });
+}
+
+#[test]
+fn hp03_a_recorded_initiation_gets_no_answer_and_changes_nothing_while_traffic_flows() {
+    seeds::run("hp03_a_recorded", 20, |seed| {
+        let mut sim = talking(seed, milliseconds(500));
+        sim.run(seconds(130));
+        let recorded = initiations(&sim, ALICE).into_iter();
+        let recorded: Vec<_> = recorded.chain(initiations(&sim, BOB)).collect();
+        assert!(!recorded.is_empty());
+        sim.run(seconds(10));
+        let began = sim.now;
+
+        for _ in 0..200 {
+            for initiation in &recorded {
+                sim.inject(initiation.clone());
+            }
+            sim.run(milliseconds(100));
+        }
+
+        for node in [ALICE, BOB] {
+            assert_eq!(sim.oracle.count(node, Kind::Handshake, began), 0);
+            assert_eq!(sim.oracle.count(node, Kind::Session, began), 0);
+        }
+        sim.oracle.assert_nothing_lost(began, just_before(sim.now));
+    });
+}
