@@ -247,8 +247,11 @@ impl Guard {
     }
 
     /// Packets dropped since the daemon started, by reason.
-    pub(crate) fn dropped(&mut self) -> DropCounts {
-        self.tables.dropped()
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub(crate) fn dropped(&mut self) -> Result<DropCounts, GuardError> {
+        self.tables.dropped(&mut self.netfilter)
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{error, warn};
@@ -28,8 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time between two looks, for hosts where other programs change routes and rules
 /// without pause. A guess: well below the second within which a repair is due.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(50);
-/// How often the drop counters are read, so that little is lost when their table is. A guess.
-const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 /// What the watchdog tells the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,16 +57,10 @@ pub(crate) struct GuardCounters {
 /// A running watchdog. Dropping it ends the thread; the guard stays.
 pub(crate) struct Watch {
     guard: Arc<Mutex<Guard>>,
-    tallies: Arc<Mutex<Tallies>>,
+    counters: Arc<Mutex<GuardCounters>>,
     /// Closing our end wakes the thread, which then ends.
     stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Tallies {
-    repairs: BTreeMap<Part, u64>,
-    plaintext_leaks: u64,
 }
 
 impl Watch {
@@ -85,16 +77,15 @@ impl Watch {
         let capture = LeakCapture::new(&guard.plan().cluster);
         let notices = [ruleset_notices()?, route_notices()?];
         let guard = Arc::new(Mutex::new(guard));
-        let tallies = Arc::new(Mutex::new(Tallies::default()));
+        let counters = Arc::new(Mutex::new(GuardCounters::default()));
         let rounds = Rounds {
             guard: Arc::clone(&guard),
-            tallies: Arc::clone(&tallies),
+            counters: Arc::clone(&counters),
             capture,
             notices,
             stopped,
             tell: Box::new(tell),
             tun: TunState::Present,
-            counted_at: Instant::now(),
         };
         let builder = thread::Builder::new().name("guard-watchdog".to_owned());
         let thread = builder
@@ -102,7 +93,7 @@ impl Watch {
             .map_err(WatchError::Thread)?;
         Ok(Self {
             guard,
-            tallies,
+            counters,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -118,18 +109,18 @@ impl Watch {
 
     /// How many clear pod packets left the node. Must stay 0.
     pub(crate) fn plaintext_leaks(&self) -> u64 {
-        lock(&self.tallies).plaintext_leaks
+        lock(&self.counters).plaintext_leaks
     }
 
-    /// Reads all counters. Blocks for some milliseconds.
+    /// Reads all counters. Does not wait for a repair: while one goes on, what was dropped is
+    /// told as of the last look.
     pub(crate) fn counters(&self) -> GuardCounters {
-        let dropped = lock(&self.guard).dropped();
-        let tallies = lock(&self.tallies);
-        GuardCounters {
-            dropped,
-            repairs: tallies.repairs.clone(),
-            plaintext_leaks: tallies.plaintext_leaks,
+        let dropped = self.guard.try_lock().ok().map(|mut guard| guard.dropped());
+        let mut counters = lock(&self.counters);
+        if let Some(Ok(dropped)) = dropped {
+            counters.dropped = dropped;
         }
+        counters.clone()
     }
 }
 
@@ -157,13 +148,12 @@ pub(crate) enum WatchError {
 /// The thread's own.
 struct Rounds {
     guard: Arc<Mutex<Guard>>,
-    tallies: Arc<Mutex<Tallies>>,
+    counters: Arc<Mutex<GuardCounters>>,
     capture: LeakCapture,
     notices: [Notices; 2],
     stopped: UnixStream,
     tell: Box<dyn Fn(WatchEvent) + Send>,
     tun: TunState,
-    counted_at: Instant,
 }
 
 enum Woken {
@@ -184,7 +174,7 @@ impl Rounds {
             };
             self.report(inspection);
             self.follow_interfaces();
-            lock(&self.tallies).plaintext_leaks = self.capture.count();
+            self.count();
             thread::sleep(LOOK_AT_MOST_EVERY);
             woken = self.wait();
         }
@@ -192,10 +182,6 @@ impl Rounds {
 
     fn look_at_everything(&mut self) -> Inspection {
         let mut guard = lock(&self.guard);
-        if self.counted_at.elapsed() >= COUNT_EVERY {
-            guard.dropped();
-            self.counted_at = Instant::now();
-        }
         let mut inspection = guard.repair();
         inspection
             .repaired
@@ -213,7 +199,7 @@ impl Rounds {
                 part = part.label(),
                 times, "Part of the guard was gone and has been put back"
             );
-            *lock(&self.tallies).repairs.entry(part).or_default() += times;
+            *lock(&self.counters).repairs.entry(part).or_default() += times;
             (self.tell)(WatchEvent::Repaired(part));
         }
         for failure in inspection.failures {
@@ -230,6 +216,17 @@ impl Rounds {
             (TunState::Present, TunState::Present) => {}
         }
         self.tun = inspection.tun;
+    }
+
+    fn count(&mut self) {
+        let leaks = self.capture.count();
+        let dropped = lock(&self.guard).dropped();
+        let mut counters = lock(&self.counters);
+        counters.plaintext_leaks = leaks;
+        // What cannot be read this time keeps its last value.
+        if let Ok(dropped) = dropped {
+            counters.dropped = dropped;
+        }
     }
 
     fn follow_interfaces(&mut self) {

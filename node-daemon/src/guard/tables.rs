@@ -5,7 +5,7 @@
 //! right after they were loaded.
 
 use super::GuardError;
-use super::counters::{DropCounts, DropTotals, Part, parse_counters};
+use super::counters::{DropCounts, DropTotals, Part};
 use super::plan::{GUARD_TABLE, GuardPlan, NAT_TABLE};
 use super::ruleset;
 use crate::io::guard as tools;
@@ -58,7 +58,7 @@ impl Tables {
 
     fn load(&mut self, ruleset: String, netfilter: &mut Netfilter) -> Result<(), GuardError> {
         // The count of the moment between this and the transaction is lost; packets are not let by.
-        self.see_counters();
+        self.see_counters(netfilter)?;
         tools::load(&ruleset)?;
         self.dropped.table_replaced();
         // The generation first: a change in between is then looked at once more.
@@ -73,18 +73,18 @@ impl Tables {
     }
 
     /// Packets dropped so far.
-    pub(super) fn dropped(&mut self) -> DropCounts {
-        self.see_counters();
-        self.dropped.totals()
+    pub(super) fn dropped(&mut self, netfilter: &mut Netfilter) -> Result<DropCounts, GuardError> {
+        self.see_counters(netfilter)?;
+        Ok(self.dropped.totals())
     }
 
     /// A table that is gone leaves what was seen of it last.
-    fn see_counters(&mut self) {
-        if self.loaded.is_some()
-            && let Ok(json) = tools::list_counters(GUARD_TABLE)
-        {
-            self.dropped.see(parse_counters(&json));
+    fn see_counters(&mut self, netfilter: &mut Netfilter) -> Result<(), GuardError> {
+        let counters = netfilter.counters(GUARD_TABLE)?;
+        if self.loaded.is_some() && !counters.is_empty() {
+            self.dropped.see(counters);
         }
+        Ok(())
     }
 }
 

@@ -84,19 +84,6 @@ pub(crate) fn has_chain(family: &str, table: &str, chain: &str) -> bool {
     .is_ok()
 }
 
-/// Lists the named counters of a table of family `inet` as JSON.
-///
-/// # Errors
-/// When there is no such table, among others.
-pub(crate) fn list_counters(table: &str) -> Result<String, ToolError> {
-    run(
-        "nft",
-        &["-j", "list", "counters", "table", "inet", table],
-        "",
-        "list counters",
-    )
-}
-
 /// Runs `iptables` or `ip6tables` and says whether it succeeded. `None` when it is not installed.
 pub(crate) fn iptables(
     program: &'static str,

@@ -1,10 +1,11 @@
-//! The two things asked of netfilter by netlink: whether the ruleset changed, and tracked
-//! connections.
+//! What is asked of netfilter by netlink: whether the ruleset changed, what its counters say, and
+//! tracked connections. Each is asked often, and a program run would be dear.
 
 use std::net::IpAddr;
 
 use super::{Answer, Netlink, NetlinkError, Notices, attribute, attributes};
 use crate::guard::conntrack::Connection;
+use crate::guard::counters::DropCounts;
 
 const NETLINK_NETFILTER: isize = 12;
 /// `NFNLGRP_NFTABLES`.
@@ -12,10 +13,17 @@ const GROUP_NFTABLES: u32 = 7;
 
 // nfnetlink subsystem << 8 | message, of the kernel's nfnetlink*.h.
 const NFT_GET_GENERATION: u16 = 10 << 8 | 16;
+const NFT_GET_OBJECT: u16 = 10 << 8 | 19;
 const CONNTRACK_GET: u16 = 1 << 8 | 1;
 const CONNTRACK_DELETE: u16 = 1 << 8 | 2;
 
 const GENERATION_ID: u16 = 1;
+const OBJECT_TABLE: u16 = 1;
+const OBJECT_NAME: u16 = 2;
+const OBJECT_TYPE: u16 = 3;
+const OBJECT_DATA: u16 = 4;
+const TYPE_COUNTER: u32 = 1;
+const COUNTER_PACKETS: u16 = 2;
 const CONNTRACK_ORIGINAL: u16 = 1;
 const CONNTRACK_STATUS: u16 = 3;
 const CONNTRACK_ID: u16 = 12;
@@ -24,6 +32,8 @@ const TUPLE_ADDRESSES: u16 = 1;
 const NESTED: u16 = 1 << 15;
 /// `struct nfgenmsg`: family, version, resource id.
 const GENERIC_HEADER: usize = 4;
+/// `NFPROTO_INET`.
+const FAMILY_INET: u8 = 1;
 
 /// A tracked connection and what the kernel needs to find it again.
 pub(crate) struct Tracked {
@@ -59,6 +69,22 @@ impl Netfilter {
             what: WHAT,
             source: std::io::Error::from_raw_os_error(libc::EPROTO),
         })
+    }
+
+    /// Reads the packets of each named counter of a table of family `inet`; none when there is no
+    /// such table.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn counters(&mut self, table: &str) -> Result<DropCounts, NetlinkError> {
+        let mut request = vec![FAMILY_INET, 0, 0, 0];
+        let name = table.bytes().chain([0]).collect();
+        request.extend(attribute(OBJECT_TABLE, name));
+        request.extend(attribute(OBJECT_TYPE, TYPE_COUNTER.to_be_bytes().to_vec()));
+        let answers = self
+            .0
+            .dump("read the guard's counters", NFT_GET_OBJECT, &request)?;
+        Ok(answers.iter().filter_map(counter).collect())
     }
 
     /// Lists all tracked connections.
@@ -99,6 +125,18 @@ pub(crate) fn ruleset_notices() -> Result<Notices, NetlinkError> {
     Notices::open(NETLINK_NETFILTER, &[GROUP_NFTABLES])
 }
 
+fn counter(answer: &Answer) -> Option<(String, u64)> {
+    let body = answer.body.get(GENERIC_HEADER..)?;
+    let kind = u32::from_be_bytes(*value(body, OBJECT_TYPE)?.first_chunk::<4>()?);
+    if kind != TYPE_COUNTER {
+        return None;
+    }
+    let name = String::from_utf8(value(body, OBJECT_NAME)?).ok()?;
+    let packets = value(&value(body, OBJECT_DATA)?, COUNTER_PACKETS)?;
+    let packets = u64::from_be_bytes(*packets.first_chunk::<8>()?);
+    Some((name.trim_end_matches('\0').to_owned(), packets))
+}
+
 fn tracked(answer: &Answer) -> Option<Tracked> {
     let family = *answer.body.first()?;
     let body = answer.body.get(GENERIC_HEADER..)?;
@@ -135,4 +173,58 @@ fn value(body: &[u8], kind: u16) -> Option<Vec<u8>> {
     attributes(body)
         .find(|(found, _)| *found == kind)
         .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(parts: &[Vec<u8>]) -> Answer {
+        let mut body = vec![FAMILY_INET, 0, 0, 0];
+        body.extend(parts.concat());
+        Answer { kind: 0, body }
+    }
+
+    #[test]
+    fn a_counter_is_read_by_name_and_packets() {
+        let data = attribute(COUNTER_PACKETS, 7_u64.to_be_bytes().to_vec());
+        let whole = [
+            attribute(OBJECT_NAME, b"injected\0".to_vec()),
+            attribute(OBJECT_TYPE, TYPE_COUNTER.to_be_bytes().to_vec()),
+            attribute(OBJECT_DATA | NESTED, data),
+        ];
+
+        assert_eq!(counter(&answer(&whole)), Some(("injected".to_owned(), 7)));
+        assert_eq!(counter(&answer(&whole[..2])), None, "cut off");
+        assert_eq!(
+            counter(&Answer {
+                kind: 0,
+                body: vec![1]
+            }),
+            None
+        );
+    }
+
+    #[test]
+    fn a_connection_is_read_with_what_deletes_it() {
+        let addresses = [
+            attribute(1, vec![10, 244, 1, 7]),
+            attribute(2, vec![203, 0, 113, 9]),
+        ]
+        .concat();
+        let original = attribute(TUPLE_ADDRESSES | NESTED, addresses);
+        let whole = [
+            attribute(CONNTRACK_ORIGINAL | NESTED, original),
+            attribute(CONNTRACK_STATUS, 8_u32.to_be_bytes().to_vec()),
+            attribute(CONNTRACK_ID, vec![1, 2, 3, 4]),
+        ];
+
+        let found = tracked(&answer(&whole)).unwrap();
+
+        assert_eq!(found.connection.source.to_string(), "10.244.1.7");
+        assert_eq!(found.connection.destination.to_string(), "203.0.113.9");
+        assert_eq!(found.connection.status, 8);
+        assert!(found.delete.ends_with(&[1, 2, 3, 4]));
+        assert!(tracked(&answer(&whole[1..])).is_none());
+    }
 }
