@@ -11,6 +11,7 @@ mod load;
 mod neighbours;
 mod pair;
 mod pods;
+mod ports;
 mod raw;
 mod repairs;
 mod uninstall;
@@ -22,6 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
         faults::cases(),
         repairs::cases(),
         pods::cases(),
+        ports::cases(),
         neighbours::cases(),
         flows::cases(),
         life::cases(),
