@@ -11,7 +11,7 @@ impl PodLink<'_> {
         let name = &self.names.node;
         let index = self.index_of(rtnl, name)?;
         sysctl::set(sysctl::Version::V4, name, sysctl::NODE_V4)?;
-        if sysctl::has_ipv6() {
+        if sysctl::has_ipv6(name) {
             sysctl::set(sysctl::Version::V6, name, sysctl::NODE_V6)?;
             // The kernel refuses this in the message that makes the link (EAFNOSUPPORT).
             let action = format!("stop address generation on {name}");

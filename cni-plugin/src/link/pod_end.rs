@@ -16,7 +16,7 @@ impl PodLink<'_> {
         let name = self.interface.as_str();
         let index = self.index_of(rtnl, name)?;
         sysctl::set(sysctl::Version::V4, name, sysctl::POD_V4)?;
-        if sysctl::has_ipv6() {
+        if sysctl::has_ipv6(name) {
             sysctl::set(sysctl::Version::V6, name, sysctl::POD_V6)?;
             let action = format!("stop address generation on {name}");
             rtnl.ask(request::no_generated_address(index), 0, action)?;

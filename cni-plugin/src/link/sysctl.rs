@@ -77,9 +77,9 @@ pub(super) fn set(
     Ok(())
 }
 
-/// Whether the kernel has IPv6 at all.
-pub(super) fn has_ipv6() -> bool {
-    folder(Version::V6).is_dir()
+/// Whether a link has IPv6: neither where the kernel lacks it, nor below its smallest MTU, 1280.
+pub(super) fn has_ipv6(link: &str) -> bool {
+    folder(Version::V6).join(link).is_dir()
 }
 
 fn folder(version: Version) -> PathBuf {
