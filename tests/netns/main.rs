@@ -17,6 +17,7 @@ mod lab_itself;
 mod packets;
 mod reach;
 mod refusals;
+mod wires;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         refusals::cases(),
         crash::cases(),
         packets::cases(),
+        wires::cases(),
         hostile::cases(),
         guard::cases(),
     ];

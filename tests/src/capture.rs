@@ -17,11 +17,14 @@ pub use canary::Canary;
 pub use pcap::{Packet, packets};
 pub use wire::{Datagram, Wire};
 
-use crate::lab::{Lab, Place, Process};
+use crate::lab::{Lab, Place, Process, Segmentation};
 use crate::wait;
 
 /// How long the file must not grow to be called complete.
 const QUIET: Duration = Duration::from_millis(250);
+
+/// Size of the ring in KiB: some 80 000 frames of 1 500 bytes, or 2 000 super-packets.
+const RING: &str = "131072";
 
 /// How long `tcpdump` may take to start or to catch up.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -49,9 +52,10 @@ impl Capture {
     pub fn start_filtered(lab: &Lab, place: &Place, link: &str, filter: &str) -> Result<Self> {
         let file = free_name(lab.folder(), &format!("{}-{link}", place.name()))?;
         let path = file.display().to_string();
-        let options = ["-i", link, "-n", "-s", "0", "-U", "--immediate-mode"];
+        let length = longest_frame(lab, link).to_string();
+        let options = ["-i", link, "-n", "-s", &length, "-U", "--immediate-mode"];
         let mut arguments: Vec<&str> = options.to_vec();
-        arguments.extend(["-B", "32768", "-Z", "root", "-w", &path]);
+        arguments.extend(["-B", RING, "-Z", "root", "-w", &path]);
         if !filter.is_empty() {
             arguments.push(filter);
         }
@@ -140,6 +144,17 @@ impl Recording {
         let bytes = std::fs::read(&self.file)
             .with_context(|| format!("read capture {}", self.file.display()))?;
         packets(&bytes)
+    }
+}
+
+/// Each slot of the ring is as long as the longest frame: few long ones are soon full.
+fn longest_frame(lab: &Lab, link: &str) -> u32 {
+    let wires = lab.wires();
+    if link == "br0" && wires.segmentation == Segmentation::Off {
+        wires.mtu + 64
+    } else {
+        // A super-packet and its headers.
+        65_536 + 64
     }
 }
 

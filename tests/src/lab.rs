@@ -146,6 +146,11 @@ impl Lab {
         &self.switch
     }
 
+    /// How its wires are.
+    pub fn wires(&self) -> Wires {
+        self.wires
+    }
+
     /// The folder that is the store of the lab's controller and nodes.
     pub fn store(&self) -> PathBuf {
         self.folder.join("store")

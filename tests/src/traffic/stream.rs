@@ -14,6 +14,9 @@ use crate::lab::Pod;
 /// One datagram a millisecond: the rate at which a rekey must lose nothing.
 const EVERY: Duration = Duration::from_millis(1);
 
+/// Missing numbers that are told.
+const SHOWN: usize = 40;
+
 /// How long the last datagrams may be under way.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 
@@ -21,12 +24,14 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 const STALL: Duration = Duration::from_secs(30);
 
 /// What went one way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
     /// Datagrams sent.
     pub sent: u64,
     /// Datagrams that never arrived.
     pub lost: u64,
+    /// The first of those that never arrived.
+    pub missing: Vec<u64>,
     /// Datagrams that arrived twice.
     pub twice: u64,
 }
@@ -87,6 +92,10 @@ impl Stream {
         Ok(Counted {
             sent,
             lost: sent.saturating_sub(u64::try_from(heard.len())?),
+            missing: (0..sent)
+                .filter(|number| heard.binary_search(number).is_err())
+                .take(SHOWN)
+                .collect(),
             twice: u64::try_from(all - heard.len())?,
         })
     }
