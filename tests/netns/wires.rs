@@ -23,13 +23,15 @@ const BULK: usize = 10_000_000;
 /// How long a control side may hang without anybody noticing.
 const HANG: Duration = Duration::from_secs(10);
 
+type Body = fn(&Lab) -> Result<()>;
+
 pub(crate) fn cases() -> Vec<Case> {
     let wires = |mtu, pods| Wires {
         mtu,
         pods,
         ..Wires::default()
     };
-    let with = |name, mtu, pods, body| Case {
+    let with = |name, mtu, pods, body: Body| Case {
         name,
         wires: wires(mtu, pods),
         body,
@@ -39,7 +41,7 @@ pub(crate) fn cases() -> Vec<Case> {
         p09_lanes_carry_on_while_control_hangs_for_10_s,
         p03_a_datagram_copied_to_every_lane_is_delivered_once,
     ];
-    let sizes: [(_, _, _, fn(&Lab) -> Result<()>); 4] = [
+    let sizes: [(&str, u32, PodFamilies, Body); 4] = [
         (
             "p09_ipv4_pods_talk_over_an_underlay_of_1280",
             1280,
