@@ -222,6 +222,24 @@ mod tests {
     }
 
     #[test]
+    fn kl13_a_secret_of_another_user_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        write(&path, b"secret", 0o600).unwrap();
+        // Only root can give files away; without it the owner cannot be wrong.
+        if std::os::unix::fs::chown(&path, Some(1), None).is_err() {
+            return;
+        }
+
+        let refused = read_secret(&path).unwrap_err();
+
+        assert!(
+            refused.to_string().contains("belongs to user 1"),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn what_is_not_there_is_no_error() {
         let directory = tempfile::tempdir().unwrap();
 

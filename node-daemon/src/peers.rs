@@ -41,6 +41,16 @@ struct Own {
     key: IkHash,
     peer: Option<VerifiedPeer>,
     published: Option<Generation>,
+    standing: Standing,
+}
+
+/// Whether peers still believe this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// As far as is known.
+    Good,
+    /// A root says that they must not.
+    Revoked,
 }
 
 /// Why somebody, or some entry of the store, is not believed.
@@ -109,6 +119,7 @@ impl Peers {
                 key,
                 peer: None,
                 published: None,
+                standing: Standing::Good,
             },
             pins: pins.to_vec(),
             cluster: cluster.clone(),
@@ -213,6 +224,11 @@ impl Peers {
             .map(|(name, refused)| (name.as_str(), refused.reason.as_str()))
     }
 
+    /// Whether peers still believe this node.
+    pub(crate) fn own_standing(&self) -> Standing {
+        self.own.standing
+    }
+
     /// What stands between verified peers.
     pub(crate) fn conflicts(&self) -> &[Conflict] {
         &self.conflicts
@@ -243,7 +259,22 @@ impl Peers {
         self.revocations.overdue(&self.roots, now)
     }
 
+    fn judge_own_standing(&mut self) {
+        let revoked = self.revocations.revokes(&self.own.key, &self.own.uid);
+        if revoked && self.own.standing == Standing::Good {
+            error!(
+                "This node is revoked: no peer speaks with it any more, ask the operator of the root"
+            );
+        }
+        self.own.standing = if revoked {
+            Standing::Revoked
+        } else {
+            Standing::Good
+        };
+    }
+
     fn drop_dead(&mut self, now: UnixTime, learned: &mut Learned) {
+        self.judge_own_standing();
         let clock = self.floor.expiry_clock(now);
         let dead = self.believed.extract_if(.., |_, peer| {
             peer.is_revoked(&self.revocations) || peer.is_expired(clock)

@@ -11,6 +11,7 @@ use tunnel_core::plane::Suite;
 
 use super::{GuardState, Node};
 use crate::clock::Now;
+use crate::peers::Standing;
 use crate::telemetry::Telemetry;
 
 impl Node {

@@ -3,8 +3,8 @@
 use cluster_store::{Published, Refusal, RefusedEntry};
 use node_identity::{Envelope, Floor, Revocations, UnixTime};
 
-use super::Peers;
 use super::disk::{PeersOnDisk, VERIFIED_FOLDER};
+use super::{Peers, Standing};
 use crate::sample::{Authority, NOW, SampleNode, filed};
 
 struct Cluster {
@@ -182,6 +182,20 @@ fn a_revoked_node_goes_and_no_later_list_brings_it_back() {
 
     assert!(names(&mut peers).is_empty());
     assert!(reason(&peers, "bob").contains("revoked"));
+}
+
+#[test]
+fn a_node_that_is_revoked_itself_knows() {
+    let cluster = Cluster::new();
+    let mut peers = cluster.peers();
+    let mut shown = cluster.authority.published(&[]);
+    peers.absorb(&shown, NOW);
+    assert_eq!(peers.own_standing(), Standing::Good);
+
+    shown.roots = vec![cluster.authority.published_root(2, &[&cluster.alice])];
+    peers.absorb(&shown, NOW);
+
+    assert_eq!(peers.own_standing(), Standing::Revoked);
 }
 
 #[test]
