@@ -102,6 +102,8 @@ impl Node {
             terms.is_some_and(|terms| terms.not_after < now.wall),
             "a certificate in place of the ended one",
         );
+        let revoked = self.peers.own_standing() == Standing::Revoked;
+        add(revoked, "an operator: this node is revoked");
         add(self.credentials.generations().is_empty(), "a tunnel key");
         add(
             self.guard_state != GuardState::Stands,
