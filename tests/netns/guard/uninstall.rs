@@ -19,9 +19,9 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Everything of the kernel that the guard could have touched. The link-local address is the
-/// kernel's own, and comes when it likes.
+/// kernel's own, and comes when it likes, with its multicast route.
 const STATE: &str = "nft list ruleset; ip -4 rule; ip -6 rule; ip -4 route show table all
-    ip -6 route show table all | grep -v fe80; ip -o link | cut -d: -f2
+    ip -6 route show table all | grep -v -e fe80 -e ff00; ip -o link | cut -d: -f2
     cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding
     cat /proc/sys/net/ipv6/conf/eth0/accept_ra /proc/sys/net/ipv4/conf/eth0/rp_filter";
 
