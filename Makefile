@@ -12,7 +12,7 @@ STAGE := tests/stage.sh
 SIM := crates/tunnel-core-sim/Cargo.toml
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup build check test test-netns sim demo matrix bench clean
+.PHONY: help setup build check test test-netns sim proofs demo matrix bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make check       format, lints, docs, licences and bans, the tidy test"
 	@echo "make test-netns  only the tests of real programs in network namespaces"
 	@echo "make sim         more seeds for the simulator: SEEDS=100000"
+	@echo "make proofs      what Verifpal says of handshake and agreement"
 	@echo "make matrix      every case of the fault matrix with the tests that cover it"
 	@echo "make bench       throughput against other userspace WireGuards"
 	@echo "make setup       install what the others need (they call it themselves)"
@@ -50,6 +51,11 @@ test: build
 	@$(STAGE) "tests" cargo test --locked --workspace
 	@if [ -e $(SIM) ]; then $(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) \
 	  --target-dir $(TARGET)/simulator; fi
+	@$(MAKE) --no-print-directory proofs
+
+proofs: setup
+	@tests/setup.sh verifpal
+	@$(STAGE) "proofs of the protocol (Verifpal)" tests/proofs/run.sh
 
 test-netns: build
 	@$(STAGE) "tests in network namespaces" cargo test --locked -p sotto-tests --test netns

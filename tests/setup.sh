@@ -1,12 +1,14 @@
 #!/bin/bash
 # Installs what the make verbs need and says what it cannot install. Does nothing when all is there.
-# `setup.sh` alone: Debian packages and the Rust toolchain. `setup.sh cargo-deny`: that tool.
+# `setup.sh` alone: Debian packages and the Rust toolchain. `setup.sh cargo-deny`, `setup.sh verifpal`:
+# that tool.
 set -eu
 cd "$(dirname "$0")/.."
 
 packages="build-essential conntrack curl ethtool iperf3 iproute2 iptables iputils-ping kmod nftables nginx-light
   openssl procps socat tcpdump util-linux"
 cargo_deny=0.20.2
+verifpal=1.6.7
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sotto
 export PATH="$cache/tools/bin:$HOME/.cargo/bin:$PATH"
 
@@ -66,10 +68,17 @@ install_cargo_deny() {
       cargo install --locked --quiet --root "$cache/tools" --version "$cargo_deny" cargo-deny
 }
 
-if [ "${1:-}" = cargo-deny ]; then
-  install_cargo_deny
-  exit
-fi
+# Asks for a newer Rust than it needs. GPL-3: a tool that is run, never linked.
+install_verifpal() {
+  cargo install --root "$cache/tools" --list 2>/dev/null | grep -q "^verifpal v$verifpal" ||
+    tests/stage.sh "build verifpal $verifpal (once, some four minutes)" \
+      cargo install --locked --quiet --ignore-rust-version --root "$cache/tools" --version "$verifpal" verifpal
+}
+
+case "${1:-}" in
+  cargo-deny) install_cargo_deny; exit ;;
+  verifpal) install_verifpal; exit ;;
+esac
 if command -v dpkg-query >/dev/null; then
   install_packages
 else

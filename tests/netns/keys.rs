@@ -57,10 +57,16 @@ fn p08_dp25_one_way_traffic_loses_nothing_across_a_rekey(lab: &Lab) -> Result<()
     let (bobs, carols) = (to_bob.stop()?, to_carol.stop()?);
     let seen = eve.stop()?;
 
-    for (name, counted) in [("bob", bobs), ("carol", carols)] {
+    for (member, counted) in [(bob, bobs), (&carol, carols)] {
+        let name = member.node.name();
         ensure!(
             counted.lost == 0 && counted.sent > 100_000,
-            "{name} got {counted:?}"
+            "{name} got {counted:?}; alice dropped {}; {name} dropped {}; its pod {}",
+            dropped(&alice.node)?,
+            dropped(&member.node)?,
+            member
+                .pod
+                .shell("nstat -asz UdpRcvbufErrors Udp6RcvbufErrors")?
         );
     }
     for receiver in [&bob.node, &carol.node] {
@@ -69,6 +75,16 @@ fn p08_dp25_one_way_traffic_loses_nothing_across_a_rekey(lab: &Lab) -> Result<()
         ensure!(used >= least, "{} saw {used} transports", receiver.name());
     }
     Ok(())
+}
+
+/// What a daemon says that it dropped, and why.
+fn dropped(node: &sotto_tests::lab::Node) -> Result<String> {
+    let page = node.http("/metrics")?;
+    let lines = page
+        .lines()
+        .filter(|line| line.starts_with("sotto_dropped"));
+    let counted: Vec<&str> = lines.filter(|line| !line.ends_with(" 0")).collect();
+    Ok(counted.join(", "))
 }
 
 /// How many transports carried data to a node.

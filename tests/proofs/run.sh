@@ -9,7 +9,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT INT TERM
-command -v verifpal >/dev/null || { echo "proofs: verifpal is not on PATH; run make setup-proofs" >&2; exit 1; }
+command -v verifpal >/dev/null || { echo "proofs: verifpal is not on PATH; run make proofs" >&2; exit 1; }
 
 # caller: Alice also calls Mallory; responder: Bob also answers Mallory; pair: the two alone.
 model() { # name side leaked-now kem-strength leaked-later-by-alice leaked-later-by-bob

@@ -14,6 +14,9 @@ use crate::lab::Pod;
 /// One datagram a millisecond: the rate at which a rekey must lose nothing.
 const EVERY: Duration = Duration::from_millis(1);
 
+/// Receive buffer in bytes: some twenty seconds of datagrams, for a test that gets no processor.
+const ROOM: usize = 16 << 20;
+
 /// Missing numbers that are told.
 const SHOWN: usize = 40;
 
@@ -60,6 +63,7 @@ impl Stream {
         let mouth = from.inside(|| Ok(UdpSocket::bind(any)?))?;
         mouth.connect(target)?;
         ears.set_read_timeout(Some(UNDER_WAY))?;
+        nix::sys::socket::setsockopt(&ears, nix::sys::socket::sockopt::RcvBufForce, &ROOM)?;
         let goes_on = Arc::new(AtomicBool::new(true));
         let running = Arc::clone(&goes_on);
         let sender = std::thread::spawn(move || send(&mouth, &running));
