@@ -48,9 +48,10 @@ check: setup
 	@$(STAGE) "tidy: what may depend on what, file lengths" cargo test --locked -p sotto-tests --test tidy
 
 test: build
-	@$(STAGE) "tests" cargo test --locked --workspace
-	@if [ -e $(SIM) ]; then $(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) \
-	  --target-dir $(TARGET)/simulator; fi
+	@$(STAGE) "tests" cargo test --locked --workspace --no-fail-fast
+	@if [ "$$(id -u)" = 0 ]; then $(STAGE) "tun, sockets and lanes in namespaces" \
+	  cargo test --locked -p sotto-node -- --ignored; fi
+	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
 	@$(MAKE) --no-print-directory proofs
 
 proofs: setup
