@@ -226,3 +226,62 @@ fn own_generations_that_do_not_fit_are_refused() {
     ));
     assert_eq!(control.handle_generation(&newest, now), Ok(()));
 }
+
+#[test]
+fn p02_a_transport_that_was_replaced_is_never_sent_under_again() {
+    let mut net = Net::connected(100, [1, 1]);
+    let old_alice = net.verified(ALICE);
+    net.renew(ALICE, 500);
+    net.introduce_to(BOB);
+    net.advance(Duration::from_secs(15));
+    assert!(both_moved(&net));
+    let now = net.now;
+
+    // The newer generation goes, and with it what is sent under; the older transport still lives.
+    let admitted = std::slice::from_ref(&old_alice);
+    net.nodes[BOB].control.handle_peers(admitted, now);
+    net.collect(BOB);
+
+    assert_eq!(net.nodes[BOB].lanes.receiving.len(), 1, "received under");
+    assert_eq!(net.choice(BOB), None, "its keys were given out once");
+    net.assert_no_key_was_given_twice();
+}
+
+#[test]
+fn a_superseded_pair_agrees_on_nothing_while_a_higher_one_lives() {
+    let mut net = Net::connected(110, [1, 1]);
+    let old_alice = net.verified(ALICE);
+    net.renew(ALICE, 500);
+    net.introduce_to(BOB);
+    net.advance(Duration::from_secs(15));
+    assert!(both_moved(&net));
+
+    // Bob restarts with yesterday's list of peers.
+    net.restart(BOB, 0);
+    let now = net.now;
+    let admitted = std::slice::from_ref(&old_alice);
+    net.nodes[BOB].control.handle_peers(admitted, now);
+    net.want(BOB);
+    net.advance(Duration::from_secs(60));
+    assert_eq!(net.choice(BOB), None);
+
+    net.advance(Duration::from_secs(130));
+    net.want(BOB);
+    net.advance(Duration::from_secs(2));
+    net.assert_agreed();
+}
+
+#[test]
+fn a_move_to_a_new_generation_that_failed_is_tried_again() {
+    let mut net = Net::connected(120, [1, 1]);
+    net.renew(ALICE, 500);
+    net.introduce_to(BOB);
+
+    net.fate = Box::new(|_| Vec::new());
+    net.advance(Duration::from_secs(101));
+    assert!(!both_moved(&net));
+    net.fate = Box::new(|_| super::net::delivered());
+    net.advance(Duration::from_secs(20));
+
+    assert!(both_moved(&net));
+}

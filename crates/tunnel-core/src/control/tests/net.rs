@@ -232,7 +232,11 @@ impl Net {
         let (wall, judged) = (self.wall(), self.judged());
         let it = &mut self.nodes[node];
         let settings = Settings::ordinary(it.identity.lanes, AesInstructions::Present);
-        it.control = Control::new(settings, Box::new(rng(now.as_since_boot().as_nanos() as u64)), now);
+        it.control = Control::new(
+            settings,
+            Box::new(rng(now.as_since_boot().as_nanos() as u64)),
+            now,
+        );
         it.control.handle_clock(wall, judged, now);
         let generation = &it.generations[generation];
         it.control.handle_generation(generation, now).unwrap();
