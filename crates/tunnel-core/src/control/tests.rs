@@ -172,3 +172,10 @@ fn lane_commands_never_show_keys() {
         }
     }
 }
+
+#[test]
+fn a_control_side_may_live_in_any_thread() {
+    fn is_send<T: Send>() {}
+
+    is_send::<Control>();
+}

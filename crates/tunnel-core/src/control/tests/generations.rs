@@ -244,6 +244,8 @@ fn p02_a_transport_that_was_replaced_is_never_sent_under_again() {
 
     assert_eq!(net.nodes[BOB].lanes.receiving.len(), 1, "received under");
     assert_eq!(net.choice(BOB), None, "its keys were given out once");
+    let alice = net.nodes[BOB].control.peers().next().unwrap();
+    assert_eq!(alice.sending, None);
     net.assert_no_key_was_given_twice();
 }
 
