@@ -26,7 +26,7 @@ use crate::generation::{Due, Generations, OwnedGeneration, Wanted};
 use crate::io::random;
 use crate::keys::{self, Identity};
 use crate::marks::GenerationMark;
-use crate::peers::{Peers, chain};
+use crate::peers::{Peers, Standing, chain};
 
 /// The certificate's name in the state directory.
 pub(crate) const CERTIFICATE_FILE: &str = "certificate.der";
@@ -50,6 +50,7 @@ pub(crate) struct Credentials {
     shown: Vec<Vec<u8>>,
     published_at: Option<Moment>,
     refused: Refused,
+    standing: Standing,
 }
 
 /// What could not be used lately, so that it is neither said nor tried again each second.
@@ -90,6 +91,7 @@ impl Credentials {
             shown: Vec::new(),
             published_at: None,
             refused: Refused::default(),
+            standing: Standing::Good,
         };
         credentials.certificate = credentials.read_certificate()?;
         Ok(credentials)
@@ -244,11 +246,15 @@ impl Credentials {
         })
     }
 
-    /// Begins what is due: an enrolment, a renewal, a new generation.
+    /// Begins what is due: an enrolment, a renewal, a new generation. A revoked node is due nothing.
     ///
     /// # Errors
     /// When the state directory cannot be used, or no request can be made.
     pub(crate) fn handle_time(&mut self, peers: &Peers, now: Now) -> Result<()> {
+        self.standing = peers.own_standing();
+        if self.standing == Standing::Revoked {
+            return Ok(());
+        }
         if Enrolment::is_due(self.certificate.as_ref(), &self.config.endpoints, now.wall) {
             self.ask_for_certificate(now)?;
         }
@@ -296,7 +302,10 @@ impl Credentials {
 
     /// The next question about the certificate, if its time has come.
     pub(crate) fn poll_ask(&mut self, now: Moment) -> Option<Ask> {
-        self.enrolment.poll(now)
+        match self.standing {
+            Standing::Good => self.enrolment.poll(now),
+            Standing::Revoked => None,
+        }
     }
 
     /// What the store says about requests.
@@ -306,7 +315,10 @@ impl Credentials {
 
     /// When [`Credentials::poll_ask`] has something.
     pub(crate) fn poll_timeout(&self) -> Option<Moment> {
-        self.enrolment.poll_timeout()
+        match self.standing {
+            Standing::Good => self.enrolment.poll_timeout(),
+            Standing::Revoked => None,
+        }
     }
 
     /// The envelopes that the store should show and does not: the newest and the one before.
@@ -320,7 +332,8 @@ impl Credentials {
         let early = self
             .published_at
             .is_some_and(|at| now.duration_since(at) < PUBLISH_EVERY);
-        if envelopes.is_empty() || envelopes == self.shown || early {
+        let revoked = self.standing == Standing::Revoked;
+        if revoked || early || envelopes.is_empty() || envelopes == self.shown {
             return None;
         }
         self.published_at = Some(now);

@@ -10,6 +10,7 @@ mod learn;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use cluster_store::Published;
 use node_identity::{
@@ -19,6 +20,9 @@ use node_identity::{
 use tracing::{error, warn};
 
 use learn::note;
+
+/// How long a refusal that comes and goes is not told again.
+const QUIET_FOR: Duration = Duration::from_secs(10);
 
 /// The verified set.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct Peers {
     floor: Floor,
     believed: BTreeMap<NodeUid, VerifiedPeer>,
     refused: BTreeMap<String, Refused>,
+    /// Refusals told lately: somebody may write and take away the same thing over and over.
+    said: BTreeMap<(String, String), UnixTime>,
     conflicts: Vec<Conflict>,
 }
 
@@ -128,6 +134,7 @@ impl Peers {
             floor,
             believed: BTreeMap::new(),
             refused: BTreeMap::new(),
+            said: BTreeMap::new(),
             conflicts: Vec::new(),
         }
     }
@@ -152,7 +159,7 @@ impl Peers {
             self.learn_node(node, now, &mut learned, &mut refused);
         }
         self.drop_dead(now, &mut learned);
-        self.say_refused(refused);
+        self.say_refused(refused, now);
         learned
     }
 
@@ -298,22 +305,29 @@ impl Peers {
             .map_or_else(|| uid.to_string(), |peer| peer.identity().name.to_string())
     }
 
-    /// Says each refusal once, and again only when its reason changes.
-    fn say_refused(&mut self, refused: BTreeMap<String, Refused>) {
-        for (node, said) in &refused {
-            if self.refused.get(node) == Some(said) {
-                continue;
-            }
-            match said.severity {
-                Severity::Warning => warn!(node, reason = said.reason, "Peer refused"),
-                Severity::Alarm => error!(
-                    node,
-                    reason = said.reason,
-                    "Peer refused: a key is in two hands"
-                ),
+    /// Says each refusal once, and again when its reason changes or it comes back after a while.
+    fn say_refused(&mut self, refused: BTreeMap<String, Refused>, now: UnixTime) {
+        self.said
+            .retain(|_, at| now.duration_since(*at) < QUIET_FOR);
+        for (node, fault) in &refused {
+            let again = self.refused.get(node) == Some(fault);
+            let key = (node.clone(), fault.reason.clone());
+            if !again && !self.said.contains_key(&key) {
+                fault.say(node);
+                self.said.insert(key, now);
             }
         }
         self.refused = refused;
+    }
+}
+
+impl Refused {
+    fn say(&self, node: &str) {
+        let reason = &self.reason;
+        match self.severity {
+            Severity::Warning => warn!(node, reason, "Peer refused"),
+            Severity::Alarm => error!(node, reason, "Peer refused: a key is in two hands"),
+        }
     }
 }
 

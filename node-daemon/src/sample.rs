@@ -27,7 +27,7 @@ pub(crate) struct Authority {
 pub(crate) struct SampleNode {
     pub(crate) key: IdentityKey,
     pub(crate) id: SpiffeId,
-    number: u8,
+    pub(crate) number: u8,
 }
 
 impl SampleNode {

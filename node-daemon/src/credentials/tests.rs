@@ -388,6 +388,24 @@ fn what_somebody_writes_over_our_statement_is_written_over_again() {
 }
 
 #[test]
+fn a_revoked_node_asks_and_publishes_no_more() {
+    let mut world = World::new();
+    let mut daemon = world.enrolled();
+    let alice = SampleNode {
+        id: daemon.credentials.identity.id.clone(),
+        ..SampleNode::new("alice", 1)
+    };
+    world.shown.roots = vec![world.authority.published_root(2, &[&alice])];
+    world.shown.nodes.clear();
+    world.pass(Duration::from_secs(30 * 3600));
+
+    let asked = world.round(&mut daemon);
+
+    assert_eq!(asked, None);
+    assert!(world.shown.nodes.is_empty(), "nothing was published");
+}
+
+#[test]
 fn bi13_damaged_tunnel_keys_and_certificate_are_replaced() {
     let mut world = World::new();
     world.enrolled();
