@@ -76,8 +76,8 @@ fn dp00_an_ordinary_daemon_never_agrees_to_plaintext(lab: &Lab) -> Result<()> {
 
     nothing_leaks(lab, |canary| {
         // Whether they agree on a cipher or on nothing: no canary may be on the wire.
-        let _ = traffic::ping(&pair.alice.pod, pair.bob.pod.ipv4()?, &canary.repeated(500));
-        let _ = traffic::ping(&pair.bob.pod, pair.alice.pod.ipv6()?, &canary.repeated(500));
+        let _ = traffic::ping_once(&pair.alice.pod, pair.bob.pod.ipv4()?, &canary.repeated(500));
+        let _ = traffic::ping_once(&pair.bob.pod, pair.alice.pod.ipv6()?, &canary.repeated(500));
         Ok(())
     })?;
     Ok(())

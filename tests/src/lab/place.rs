@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -15,6 +15,10 @@ use crate::isolation;
 
 /// Seconds after which a program run by [`Place::run`] is ended.
 const RUN_LIMIT: &str = "90";
+
+/// Held while a program is being started: its process has, until it executes, a copy of every
+/// socket of this one, so that a port just closed is still taken.
+static STARTING: RwLock<()> = RwLock::new(());
 
 /// A machine's or pod's inside.
 #[derive(Debug)]
@@ -108,6 +112,8 @@ impl Place {
     /// # Errors
     /// When the namespaces cannot be entered, or what the code returns.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        // Sockets closed before this call are closed for good after it.
+        drop(STARTING.write().unwrap_or_else(PoisonError::into_inner));
         on_new_thread(|| {
             unshare(CloneFlags::CLONE_FS)?;
             setns(self.mounts.as_ref(), CloneFlags::CLONE_NEWNS)?;
@@ -169,6 +175,7 @@ impl Place {
         input: &str,
     ) -> Result<std::process::Output> {
         self.inside(|| {
+            let starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
             let mut child = Command::new("timeout")
                 .args(["--kill-after=2", RUN_LIMIT, program])
                 .args(arguments)
@@ -178,6 +185,7 @@ impl Place {
                 .stderr(Stdio::piped())
                 .spawn()
                 .with_context(|| format!("start {program}"))?;
+            drop(starting);
             let mut stdin = child.stdin.take().context("no standard input")?;
             // A program may end without reading; that is its business.
             let _ = stdin.write_all(input.as_bytes());
@@ -215,6 +223,7 @@ impl Place {
         let out = File::options().create(true).append(true).open(&log)?;
         let err = out.try_clone()?;
         let child = self.inside(|| {
+            let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
             Command::new(program)
                 .args(arguments)
                 .envs(environment.iter().copied())
