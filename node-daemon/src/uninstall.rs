@@ -24,9 +24,6 @@ use crate::peers::disk::{FLOOR_FILE, REVOCATIONS_FILE, VERIFIED_FOLDER};
 /// The record of the kernel's settings from before, in the state directory.
 pub(crate) const KERNEL_SETTINGS_FILE: &str = "kernel-settings.json";
 
-/// The plugin's reservations, in the runtime directory (`pod-pool`).
-const POOL_FOLDER: &str = "pool";
-
 /// Removes everything, from whatever remains of it.
 ///
 /// # Errors
@@ -57,7 +54,6 @@ pub(crate) fn uninstall(config: &Config) -> Result<()> {
     }
     remove_folder(&runtime.join(pod_pool::FOLDER))?;
     remove_folder(&state.join(VERIFIED_FOLDER))?;
-    remove_folder(&runtime.join(POOL_FOLDER))?;
     drop(lock);
     for directory in [state, runtime] {
         // A directory with somebody else's files in it is not ours to remove.
