@@ -1,8 +1,9 @@
 //! This node's own papers: certificate, generations, and what of them the store has to show.
 //!
-//! Decides when to ask for a certificate, when to make a generation and what to publish; does none
-//! of it. A generation is first published, then used: peers have to know it before it speaks. Only
-//! the first of a boot cannot wait, as there is nothing else to use.
+//! Decides when to ask for a certificate, when to make a generation and what to publish; asking and
+//! publishing are done elsewhere, only this node's own files are written here. A generation is first
+//! published, then used: peers have to know it before it speaks. Only the first of a boot cannot wait,
+//! as there is nothing else to use.
 
 #[cfg(test)]
 mod tests;

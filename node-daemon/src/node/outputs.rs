@@ -211,8 +211,8 @@ fn write_node_state(runtime_directory: &Path, state: &NodeState) -> Result<()> {
     )?)
 }
 
-/// The tun's addresses: one of each family, the first of the range that is nobody's by convention (the
-/// very first is the network's own in IPv4 and every router's in IPv6, RFC 4291 section 2.6.1).
+/// The tun's addresses: the second address of the first range of each family. The first address is the
+/// network's own in IPv4 and every router's in IPv6 (RFC 4291 section 2.6.1).
 pub(crate) fn tun_addresses(own: &PodRanges) -> Vec<IpAddr> {
     let first = |range: Option<&PodCidr>| range.map(second_address);
     [first(own.ipv4().next()), first(own.ipv6().next())]
