@@ -42,6 +42,8 @@ check: setup
 	@$(STAGE) "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 	@$(STAGE) "lints of the positive control" \
 	  cargo clippy --locked -p sotto-node --features plaintext-control -- -D warnings
+	@$(STAGE) "format and lints of the simulator" bash -c "cargo fmt --manifest-path $(SIM) --check && \
+	  cargo clippy --locked --manifest-path $(SIM) --target-dir $(TARGET)/simulator --all-targets -- -D warnings"
 	@$(STAGE) "docs" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	@$(STAGE) "licences, bans, sources" cargo deny --offline check licenses bans sources
 	@$(STAGE) "advisories" tests/advisories.sh
