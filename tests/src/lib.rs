@@ -12,6 +12,7 @@ pub mod craft;
 pub mod isolation;
 pub mod lab;
 pub mod leak;
+pub mod rogue;
 pub mod story;
 pub mod traffic;
 pub mod wait;
