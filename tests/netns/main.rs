@@ -10,6 +10,7 @@
 
 mod cni;
 mod crash;
+mod dishonest;
 mod guard;
 mod hostile;
 mod keys;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         packets::cases(),
         wires::cases(),
         hostile::cases(),
+        dishonest::cases(),
         guard::cases(),
     ];
     let trials = modules
