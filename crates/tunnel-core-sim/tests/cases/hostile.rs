@@ -113,7 +113,7 @@ fn p11_a_late_accept_of_an_abandoned_offer_is_ignored() {
         assert!(sim.nodes[ALICE].given_up > 0);
         sim.stop(flow);
         let source = tunnel_core_sim::packet::endpoint(BOB);
-        let late: Vec<_> = sim.mallory.tape().iter().cloned().collect();
+        let late = sim.mallory.tape().to_vec();
         let late = late.into_iter().filter(|it| it.source.ip() == source);
         let late: Vec<_> = late.filter(|it| it.kind() == 4).collect();
         assert!(late.len() >= 2, "an accept in two parts");
