@@ -352,7 +352,7 @@ impl Control {
                 let drained = old.is_some_and(|old| now.duration_since(old) >= KEEP_OLD_FOR);
                 let mut peers = self.peers.values();
                 own.verified.is_expired(judged)
-                    || (drained && !peers.any(|it| it.uses_own(own.rank)))
+                    || (drained && peers.all(|it| it.has_passed(own.rank)))
             })
             .map(|it| it.rank)
             .collect();

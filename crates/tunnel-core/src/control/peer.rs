@@ -103,10 +103,11 @@ impl Peer {
         self.pairs.iter().any(|it| it.has_live(now))
     }
 
-    /// Whether this peer still has, or may still make, packets under this own generation.
-    pub(super) fn uses_own(&self, own: GenerationRank) -> bool {
-        let mut pairs = self.pairs.iter().filter(|it| it.rank.own == own);
-        pairs.any(|it| !it.is_empty())
+    /// Whether this peer has moved to a later own generation than this one, and nothing is left
+    /// before. One that is behind may yet learn of this one, before it learns of its successors.
+    pub(super) fn has_passed(&self, own: GenerationRank) -> bool {
+        let mut before = self.pairs.iter().filter(|it| it.rank.own <= own);
+        before.all(Pair::is_empty)
     }
 
     /// A transport is wanted.
@@ -249,8 +250,10 @@ impl Peer {
     }
 
     fn newest_pair(&self, env: &Env<'_>) -> Option<PairRank> {
+        // If the newest has ended, the one before it does not come back by itself.
+        let newest = self.generations.last();
         Some(PairRank {
-            peer: self.generations.last()?.rank,
+            peer: newest.filter(|it| it.superseded.is_none())?.rank,
             own: env.own.newest()?.rank,
         })
     }

@@ -17,7 +17,7 @@ const OVERLAP: Duration = Duration::from_secs(60);
 pub(super) struct PeerGeneration {
     pub(super) rank: GenerationRank,
     pub(super) verified: VerifiedPeer,
-    superseded: Option<Moment>,
+    pub(super) superseded: Option<Moment>,
     /// When it begins to be looked at whether nothing hangs on it any more.
     pub(super) drain_at: Option<Moment>,
 }

@@ -150,6 +150,23 @@ fn i7_a_node_whose_new_key_nobody_can_read_keeps_its_peers() {
 }
 
 #[test]
+fn an_own_generation_that_a_peer_has_not_passed_is_kept_though_nobody_uses_it() {
+    let mut net = busy(65);
+    net.renew(ALICE, 500);
+    let between = net.verified(ALICE);
+    net.renew(ALICE, 501);
+    net.advance(MINUTE * 20);
+
+    let now = net.now;
+    net.nodes[BOB].control.handle_peers(&[between], now);
+    net.collect(BOB);
+    net.advance(MINUTE * 5);
+
+    net.assert_agreed();
+    assert_eq!(net.nodes[ALICE].control.own.len(), 2, "the oldest has gone");
+}
+
+#[test]
 fn an_old_own_generation_is_kept_for_ten_minutes_and_until_it_is_drained() {
     let mut net = busy(70);
     net.renew(ALICE, 500);

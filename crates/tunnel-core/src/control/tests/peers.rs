@@ -95,6 +95,24 @@ fn no_transport_outlives_a_peers_certificate() {
 }
 
 #[test]
+fn a_superseded_generation_does_not_come_back_when_its_successor_runs_out() {
+    let mut net = Net::connected(13, [1, 1]);
+    let end = UnixTime(START.0 + 101);
+    let root = Root::new();
+    let generation = net.nodes[BOB].identity.generation_until(&root, 500, end);
+    let now = net.now;
+    let bob = &mut net.nodes[BOB].control;
+    bob.handle_generation(&generation, now).unwrap();
+    net.introduce_to(ALICE);
+    net.busy = true;
+
+    net.advance(Duration::from_secs(110));
+
+    assert_eq!(net.choice(ALICE), None);
+    assert_eq!(net.choice(BOB), None);
+}
+
+#[test]
 fn a_returning_node_gets_its_old_number() {
     let mut net = Net::acquainted(4, [1, 1]);
     net.add(4, Identity::new(3, "carol", 1));
