@@ -12,8 +12,10 @@ use crate::certified::BASE_PORT;
 use crate::network::Datagram;
 use crate::packet::endpoint;
 
-/// How many datagrams she keeps; later ones take the places of earlier ones at random.
+/// How many datagrams she keeps; later ones take the places of earlier ones at random. Initiations
+/// she keeps as long as there is room.
 const TAPE: usize = 600;
+const INITIATIONS: usize = 2_000;
 
 /// Mallory's own address.
 #[must_use]
@@ -61,6 +63,7 @@ pub struct Target {
 /// Mallory.
 pub struct Mallory {
     tape: Vec<Datagram>,
+    initiations: Vec<Datagram>,
     seen: u64,
     rng: ChaCha12Rng,
 }
@@ -71,6 +74,7 @@ impl Mallory {
     pub fn new(rng: ChaCha12Rng) -> Self {
         Self {
             tape: Vec::new(),
+            initiations: Vec::new(),
             seen: 0,
             rng,
         }
@@ -79,6 +83,9 @@ impl Mallory {
     /// She sees a datagram.
     pub fn see(&mut self, datagram: &Datagram) {
         self.seen += 1;
+        if datagram.kind() == 1 && self.initiations.len() < INITIATIONS {
+            self.initiations.push(datagram.clone());
+        }
         if self.tape.len() < TAPE {
             self.tape.push(datagram.clone());
         } else {
@@ -93,6 +100,14 @@ impl Mallory {
     #[must_use]
     pub fn tape(&self) -> &[Datagram] {
         &self.tape
+    }
+
+    /// The initiations that a node has sent, oldest first.
+    #[must_use]
+    pub fn initiations(&self, from: usize) -> Vec<Datagram> {
+        let all = self.initiations.iter();
+        let of = all.filter(|it| it.source.ip() == endpoint(from));
+        of.cloned().collect()
     }
 
     /// Does it; nothing if she has nothing to do it with.
@@ -128,6 +143,10 @@ impl Mallory {
     }
 
     fn recorded(&mut self) -> Option<Datagram> {
+        if self.below(4) == 0 && !self.initiations.is_empty() {
+            let place = self.below(self.initiations.len());
+            return self.initiations.get(place).cloned();
+        }
         let place = self.below(self.tape.len().max(1));
         self.tape.get(place).cloned()
     }

@@ -131,7 +131,8 @@ fn attack(sim: &mut Sim, at: Duration, length: Duration) {
         0 => Act::ALL.to_vec(),
         _ => vec![one],
     };
-    let every = sim.between(Duration::from_millis(20), Duration::from_millis(500));
+    let every = sim.between(Duration::from_millis(50), Duration::from_millis(500));
+    let length = length.min(Duration::from_secs(60));
     sim.after(at, move |sim| sim.attack(Some((&acts, every))));
     sim.after(at + length, |sim| sim.attack(None));
 }

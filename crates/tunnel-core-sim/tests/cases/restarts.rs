@@ -1,19 +1,10 @@
 //! Daemons that die and come back, and what was recorded before.
 
-use tunnel_core_sim::network::Datagram;
 use tunnel_core_sim::oracle::Kind;
 use tunnel_core_sim::seeds;
 use tunnel_core_sim::sim::{Keys, Sim};
 
-use crate::scene::{ALICE, BOB, just_before, milliseconds, seconds, talk, talking};
-
-/// What Mallory has of a node's initiations, oldest first.
-fn initiations(sim: &Sim, from: usize) -> Vec<Datagram> {
-    let source = tunnel_core_sim::packet::endpoint(from);
-    let tape = sim.mallory.tape().iter();
-    let of = |it: &&Datagram| it.kind() == 1 && it.source.ip() == source;
-    tape.filter(of).cloned().collect()
-}
+use crate::scene::{ALICE, BOB, just_before, milliseconds, pair, seconds, talk, talking};
 
 #[test]
 fn p04_a_restart_and_360_recorded_initiations_delay_the_agreement_by_no_more_than_1500_ms() {
@@ -21,10 +12,10 @@ fn p04_a_restart_and_360_recorded_initiations_delay_the_agreement_by_no_more_tha
         let mut sim = Sim::acquainted(seed, &[1, 2]);
         let flow = sim.flow(ALICE, BOB, seconds(1), 1);
         sim.network.cut(ALICE, BOB);
-        while initiations(&sim, ALICE).len() < 360 {
+        while sim.mallory.initiations(ALICE).len() < 360 {
             sim.run(seconds(60));
         }
-        let mut recorded = initiations(&sim, ALICE);
+        let mut recorded = sim.mallory.initiations(ALICE);
         recorded.truncate(360);
         sim.stop(flow);
         sim.run(seconds(100));
@@ -68,6 +59,26 @@ fn p07_a_restart_with_or_without_its_keys_is_over_in_seconds() {
     });
 }
 
+/// Nobody but the sender has a reason to speak: an index that the restarted end refuses gives it
+/// away.
+#[test]
+fn p07_a_restarted_receiver_of_one_way_traffic_is_reached_again_within_two_seconds() {
+    seeds::run("p07_a_restarted_receiver", 20, |seed| {
+        let mut sim = pair(seed);
+        sim.flow(ALICE, BOB, milliseconds(100), 1);
+        let before = sim.between(seconds(20), seconds(100));
+        sim.run(before);
+        let down_for = sim.between(milliseconds(50), seconds(3));
+        sim.restart(BOB, down_for, Keys::Kept);
+        let reached = sim.now + down_for + seconds(2);
+
+        sim.run(seconds(60));
+
+        sim.oracle
+            .assert_nothing_lost(reached, just_before(sim.now));
+    });
+}
+
 #[test]
 fn hp02_what_was_recorded_before_a_rekey_or_a_restart_comes_out_no_second_time() {
     seeds::run("hp02", 20, |seed| {
@@ -97,8 +108,8 @@ fn hp03_a_recorded_initiation_gets_no_answer_and_changes_nothing_while_traffic_f
     seeds::run("hp03_a_recorded", 20, |seed| {
         let mut sim = talking(seed, milliseconds(500));
         sim.run(seconds(130));
-        let recorded = initiations(&sim, ALICE).into_iter();
-        let recorded: Vec<_> = recorded.chain(initiations(&sim, BOB)).collect();
+        let recorded = sim.mallory.initiations(ALICE).into_iter();
+        let recorded: Vec<_> = recorded.chain(sim.mallory.initiations(BOB)).collect();
         assert!(!recorded.is_empty());
         sim.run(seconds(10));
         let began = sim.now;
