@@ -12,7 +12,7 @@ use crate::scene::{ALICE, BOB, just_before, milliseconds, pair, seconds, talking
 fn p10_clocks_stepped_by_an_hour_and_restarts_end_in_packets_both_ways() {
     seeds::run("p10_clocks", 60, |seed| {
         let mut sim = talking(seed, milliseconds(600));
-        sim.attack(Some((&[Act::Replay], milliseconds(100))));
+        sim.attack(Some((&[Act::Replay], milliseconds(500))));
         for _ in 0..4 {
             sim.trouble();
             let who = sim.below(2) as usize;
