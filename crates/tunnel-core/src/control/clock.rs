@@ -76,7 +76,7 @@ impl Stamps {
         out: &mut Outbox,
     ) {
         let stamp = self.0.entry(generation).or_default();
-        if wall + TOLERANCE < stamp.highest && !stamp.complained {
+        if wall.saturating_add(TOLERANCE) < stamp.highest && !stamp.complained {
             stamp.complained = true;
             let reason = NewGenerationReason::ClockBehind;
             out.event(ControlEvent::NewGenerationWanted(reason));
@@ -87,7 +87,8 @@ impl Stamps {
     pub(super) fn issued(&mut self, generation: GenerationRank, stamp: Duration, out: &mut Outbox) {
         let known = self.0.entry(generation).or_default();
         known.highest = known.highest.max(stamp);
-        if known.highest >= known.told + TELL_EVERY {
+        // What the disk remembers may be any number.
+        if known.highest >= known.told.saturating_add(TELL_EVERY) {
             known.told = known.highest;
             let seconds = known.highest.as_secs();
             out.event(ControlEvent::StampAdvanced {
@@ -95,5 +96,24 @@ impl Stamps {
                 seconds,
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i5_a_stamp_from_the_disk_that_ends_time_stops_nothing() {
+        let generation = GenerationRank {
+            serial: 1,
+            generation: 1,
+        };
+        let (mut stamps, mut out) = (Stamps::default(), Outbox::default());
+        stamps.remember(generation, UnixTime(u64::MAX));
+
+        stamps.anchored(generation, Duration::MAX, &mut out);
+        stamps.issued(generation, Duration::from_secs(1_800_000_000), &mut out);
+        stamps.issued(generation, Duration::MAX, &mut out);
     }
 }
