@@ -48,6 +48,16 @@ struct Own {
     peer: Option<VerifiedPeer>,
     published: Option<Generation>,
     standing: Standing,
+    claims: Claims,
+}
+
+/// Whether what this node's certificate gives it is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claims {
+    /// As far as is known.
+    Hold,
+    /// Other nodes' certificates count for more, or its keys are in two hands.
+    Lost,
 }
 
 /// Whether peers still believe this node.
@@ -126,6 +136,7 @@ impl Peers {
                 peer: None,
                 published: None,
                 standing: Standing::Good,
+                claims: Claims::Hold,
             },
             pins: pins.to_vec(),
             cluster: cluster.clone(),
@@ -218,6 +229,7 @@ impl Peers {
             }
         }
         self.conflicts = admission.conflicts;
+        self.judge_own_claims(&admission.peers);
         admission
             .peers
             .retain(|peer| peer.identity().uid != self.own.uid);
@@ -234,6 +246,11 @@ impl Peers {
     /// Whether peers still believe this node.
     pub(crate) fn own_standing(&self) -> Standing {
         self.own.standing
+    }
+
+    /// Whether this node's ranges and addresses are its own.
+    pub(crate) fn own_claims(&self) -> Claims {
+        self.own.claims
     }
 
     /// What stands between verified peers.
@@ -278,6 +295,17 @@ impl Peers {
         } else {
             Standing::Good
         };
+    }
+
+    fn judge_own_claims(&mut self, admitted: &[VerifiedPeer]) {
+        let own = self.own.uid;
+        let hold = self.own.peer.is_none() || admitted.iter().any(|it| it.identity().uid == own);
+        if !hold && self.own.claims == Claims::Hold {
+            error!(
+                "This node's own claims lose against other nodes': its pods are cut off, look at the conflicts in its status"
+            );
+        }
+        self.own.claims = if hold { Claims::Hold } else { Claims::Lost };
     }
 
     fn drop_dead(&mut self, now: UnixTime, learned: &mut Learned) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use node_identity::NodeName;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use tunnel_core::control::{ControlEvent, NewGenerationReason, PeerEnd};
 use tunnel_core::plane::PeerIndex;
 
@@ -32,7 +32,7 @@ pub(super) fn say(event: &ControlEvent, names: &mut BTreeMap<PeerIndex, NodeName
             warn!(node = %name, "Peer cannot be reached: it has no endpoint of a family that this node has");
         }
         ControlEvent::OwnersOverlap(error) => {
-            warn!(%error, "Pod ranges overlap, the lanes keep the ranges they have")
+            error!(%error, "Pod ranges overlap: without this node's own if that helps, else as they were")
         }
         ControlEvent::NewGenerationWanted(reason) => {
             warn!(reason = wanted(*reason), "New tunnel key is needed")

@@ -11,7 +11,7 @@ use tunnel_core::plane::Suite;
 
 use super::{GuardState, Node};
 use crate::clock::Now;
-use crate::peers::Standing;
+use crate::peers::{Claims, Standing};
 use crate::telemetry::Telemetry;
 
 impl Node {
@@ -104,6 +104,8 @@ impl Node {
         );
         let revoked = self.peers.own_standing() == Standing::Revoked;
         add(revoked, "an operator: this node is revoked");
+        let lost = self.peers.own_claims() == Claims::Lost;
+        add(lost, "an operator: other nodes have what this node claims");
         add(self.credentials.generations().is_empty(), "a tunnel key");
         add(
             self.guard_state != GuardState::Stands,

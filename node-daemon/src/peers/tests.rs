@@ -4,7 +4,7 @@ use cluster_store::{Published, Refusal, RefusedEntry};
 use node_identity::{Envelope, Floor, Revocations, UnixTime};
 
 use super::disk::{PeersOnDisk, VERIFIED_FOLDER};
-use super::{Peers, Standing};
+use super::{Claims, Peers, Standing};
 use crate::sample::{Authority, NOW, SampleNode, filed};
 
 struct Cluster {
@@ -373,4 +373,23 @@ fn bi13_a_damaged_floor_is_set_aside_and_the_daemon_goes_on() {
         assert_eq!(names(&mut peers), ["bob", "carol"]);
         assert!(crate::files::aside(&floor).exists());
     }
+}
+
+#[test]
+fn a_node_whose_own_range_is_anothers_knows() {
+    let mut cluster = Cluster::new();
+    let own = cluster.authority.envelope(&cluster.alice, 1);
+    let newer = SampleNode::new("mallory", 1);
+    let newer = cluster.authority.envelope(&newer, 1);
+    let mut peers = cluster.peers();
+    peers.absorb(&cluster.authority.published(&[]), NOW);
+    let own = peers.judge_own(&own, NOW).unwrap();
+    peers.set_own(own);
+    assert!(names(&mut peers).is_empty());
+    assert_eq!(peers.own_claims(), Claims::Hold);
+
+    peers.absorb(&cluster.authority.published(&[&newer]), NOW);
+
+    assert_eq!(names(&mut peers), ["mallory"]);
+    assert_eq!(peers.own_claims(), Claims::Lost);
 }

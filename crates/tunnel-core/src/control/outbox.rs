@@ -128,7 +128,8 @@ pub enum ControlEvent {
         /// Its name.
         name: NodeName,
     },
-    /// Own, peers' or Services' ranges overlap: the lanes keep the owners they have.
+    /// Own, peers' or Services' ranges overlap: the own ones are left out, and if that does not help
+    /// the lanes keep the owners they have.
     OwnersOverlap(OwnerTableError),
     /// A new own generation is to be made and published.
     NewGenerationWanted(NewGenerationReason),

@@ -1,6 +1,10 @@
 //! Who is who: what datagrams, and lanes, find a peer by.
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+use node_identity::VerifiedPeer;
 
 use super::Control;
 use super::generations::GenerationRank;
@@ -42,21 +46,34 @@ impl Control {
             .map(|(index, it)| (Owner::Peer(index), it));
         let own = self.own.newest().map(|it| (Owner::Own, &it.verified));
         let services = self.settings.services.iter();
-        let owned = ranges.chain(own).flat_map(|(owner, verified)| {
-            let ranges = verified.pod_ranges().iter();
-            ranges.map(move |range| (owner, range.first()..=range.last()))
+        let services = services.map(|it| (Owner::Service, it.clone()));
+        let others: Vec<_> = ranges.flat_map(owned).chain(services).collect();
+        let everybody = others
+            .iter()
+            .cloned()
+            .chain(own.into_iter().flat_map(owned));
+        // A peer that was admitted with this node's range has it: a table without the own range
+        // drops, one that stays as it is would know no later peer and keep removed ones.
+        let table = OwnerTable::new(everybody).or_else(|error| {
+            self.out.event(ControlEvent::OwnersOverlap(error));
+            OwnerTable::new(others)
         });
-        let owned = owned.chain(services.map(|it| (Owner::Service, it.clone())));
-        let lanes = self.settings.lanes;
-        match OwnerTable::new(owned) {
+        match table {
             Ok(table) => {
                 let command = LaneCommand::Owners(Arc::new(table));
-                self.out.broadcast(lanes, &command);
+                self.out.broadcast(self.settings.lanes, &command);
             }
             Err(error) => self.out.event(ControlEvent::OwnersOverlap(error)),
         }
         let endpoints: EndpointTable = self.by_endpoint.keys().copied().collect();
         let command = LaneCommand::Endpoints(Arc::new(endpoints));
-        self.out.broadcast(lanes, &command);
+        self.out.broadcast(self.settings.lanes, &command);
     }
+}
+
+fn owned(
+    (owner, verified): (Owner, &VerifiedPeer),
+) -> impl Iterator<Item = (Owner, RangeInclusive<IpAddr>)> {
+    let ranges = verified.pod_ranges().iter();
+    ranges.map(move |range| (owner, range.first()..=range.last()))
 }

@@ -191,3 +191,27 @@ fn status_shows_what_a_peer_is_sent_under() {
     let lately: Vec<_> = control.lately_spoken_with(net.now).collect();
     assert_eq!(lately, [net.nodes[BOB].identity.uid()]);
 }
+
+#[test]
+fn a_peer_with_this_nodes_range_stops_no_table() {
+    let mut net = Net::connected(9, [1, 1]);
+    let mut carol = Identity::new(3, "carol", 1);
+    carol.number = net.nodes[ALICE].identity.number;
+    let root = Root::new();
+    let carol = carol.generation(&root, 700).verified;
+    let now = net.now;
+
+    net.nodes[ALICE].control.handle_peers(&[carol], now);
+    net.collect(ALICE);
+
+    let owner = |address: &str| {
+        let owners = &net.nodes[ALICE].lanes.owners;
+        owners.owner(address.parse().unwrap())
+    };
+    assert!(matches!(owner("10.244.1.9"), Some(Owner::Peer(_))));
+    assert_eq!(owner("10.244.2.9"), None, "Bob is gone");
+    assert!(has_event(&net, ALICE, |it| matches!(
+        it,
+        ControlEvent::OwnersOverlap(_)
+    )));
+}
