@@ -1,11 +1,15 @@
 //! Carries out what the cores want: disk first, then lanes, datagrams, guard, `node.json`, store.
 
+use anyhow::Result;
 use tracing::{error, info};
-use tunnel_core::control::{ControlEvent, NewGenerationReason};
+use tunnel_core::control::{Control, ControlEvent, NewGenerationReason};
+use tunnel_core::moment::Moment;
 
 use super::{Node, log};
 use crate::clock::{self, Now};
 use crate::generation::Due;
+use crate::peers::disk::PeersOnDisk;
+use crate::peers::{Learned, Peers};
 
 impl Node {
     pub(super) fn tell_time(&mut self, now: Now) {
@@ -16,10 +20,12 @@ impl Node {
         );
     }
 
-    /// Acts on everything that was learned, once it is on disk.
+    /// Acts on everything that was learned: on revocations at once, on the rest once it is on disk.
     pub(super) async fn settle(&mut self, now: Now) {
         self.tell_time(now);
-        if let Err(error) = self.disk.keep(&self.peers, &self.learned).await {
+        let (control, peers) = (&mut self.control, &self.peers);
+        let kept = end_revoked_and_keep(control, peers, &self.disk, &self.learned, now.moment);
+        if let Err(error) = kept.await {
             error!(
                 error = format!("{error:#}"),
                 "State directory cannot be written: what is new about peers waits, it is tried again"
@@ -28,10 +34,6 @@ impl Node {
             return;
         }
         let learned = std::mem::take(&mut self.learned);
-        if learned.revocations {
-            self.control
-                .handle_revocations(self.peers.revocations(), now.moment);
-        }
         if learned.set {
             self.admit(now);
         }
@@ -145,5 +147,60 @@ impl Node {
                 "Tunnel keys cannot be kept for a restart"
             );
         }
+    }
+}
+
+/// A revoked peer is out even while nothing can be written; a list that no disk remembers comes again
+/// from the store.
+async fn end_revoked_and_keep(
+    control: &mut Control,
+    peers: &Peers,
+    disk: &PeersOnDisk,
+    learned: &Learned,
+    now: Moment,
+) -> Result<()> {
+    if learned.revocations {
+        control.handle_revocations(peers.revocations(), now);
+    }
+    disk.keep(peers, learned).await
+}
+
+#[cfg(test)]
+mod tests {
+    use node_identity::{Floor, PodRanges, Revocations};
+    use tunnel_core::control::{AesInstructions, Settings};
+
+    use super::*;
+    use crate::io::random;
+    use crate::peers::disk::REVOCATIONS_FILE;
+    use crate::sample::{Authority, NOW, SampleNode};
+
+    #[tokio::test]
+    async fn a_revoked_peer_is_out_although_the_disk_refuses() {
+        let mut authority = Authority::new();
+        let [alice, bob] = [SampleNode::new("alice", 1), SampleNode::new("bob", 2)];
+        let key = alice.key.public().hash();
+        let cluster = PodRanges::try_new(vec!["10.244.0.0/16".parse().unwrap()]).unwrap();
+        let pins = [authority.root.pin()];
+        let (floor, revocations) = (Floor::default(), Revocations::default());
+        let mut peers = Peers::new(alice.id.uid, key, &pins, &cluster, floor, revocations);
+        let settings = Settings::ordinary(1, AesInstructions::Absent);
+        let now = Moment::default();
+        let mut control = Control::new(settings, Box::new(random::system()), now);
+        let directory = tempfile::tempdir().unwrap();
+        let disk = PeersOnDisk::open(directory.path()).unwrap();
+        std::fs::create_dir(directory.path().join(REVOCATIONS_FILE)).unwrap();
+        let envelope = authority.envelope(&bob, 1);
+        let mut shown = authority.published(&[&envelope]);
+        peers.absorb(&shown, NOW);
+        control.handle_peers(&peers.admitted(), now);
+        assert_eq!(control.peers().count(), 1);
+        shown.roots = vec![authority.published_root(2, &[&bob])];
+        let learned = peers.absorb(&shown, NOW);
+
+        let kept = end_revoked_and_keep(&mut control, &peers, &disk, &learned, now).await;
+
+        assert!(kept.is_err());
+        assert_eq!(control.peers().count(), 0);
     }
 }
