@@ -127,8 +127,10 @@ impl Peers {
         pins: &[Pin],
         cluster: &PodRanges,
         floor: Floor,
-        revocations: Revocations,
+        mut revocations: Revocations,
     ) -> Self {
+        // A peer is verified against pinned roots only; what others said would drop it again at once.
+        revocations.retain_roots(pins);
         Self {
             own: Own {
                 uid: own,
@@ -178,6 +180,7 @@ impl Peers {
     pub(crate) fn expire(&mut self, now: UnixTime) -> Learned {
         let mut learned = Learned::default();
         self.drop_dead(now, &mut learned);
+        self.floor.forget_expired(now);
         learned
     }
 

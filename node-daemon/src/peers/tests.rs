@@ -1,7 +1,7 @@
 //! What the store may show, and who is believed then.
 
 use cluster_store::{Published, Refusal, RefusedEntry};
-use node_identity::{Envelope, Floor, Revocations, UnixTime};
+use node_identity::{Envelope, Floor, Revocations, SignedRevocationList, TrustedRoots, UnixTime};
 
 use super::disk::{PeersOnDisk, VERIFIED_FOLDER};
 use super::{Claims, Peers, Standing};
@@ -182,6 +182,43 @@ fn a_revoked_node_goes_and_no_later_list_brings_it_back() {
 
     assert!(names(&mut peers).is_empty());
     assert!(reason(&peers, "bob").contains("revoked"));
+}
+
+#[test]
+fn a_root_whose_pin_was_taken_out_revokes_nobody() {
+    let mut cluster = Cluster::new();
+    let former = Authority::new();
+    let list = former.published_root(2, &[&cluster.alice, &cluster.bob]);
+    let signed = SignedRevocationList::from_der(&list.revocations.unwrap()).unwrap();
+    let trusted = TrustedRoots::new(&[former.root.pin()], [former.root.clone()]);
+    let mut revocations = Revocations::default();
+    revocations
+        .accept(&signed.verify(&trusted).unwrap())
+        .unwrap();
+    let bob = cluster.authority.envelope(&cluster.bob, 1);
+    let mut peers = cluster.peers_with(Floor::default(), revocations);
+
+    peers.absorb(&cluster.authority.published(&[&bob]), NOW);
+    let later = peers.expire(NOW);
+
+    assert_eq!(names(&mut peers), ["bob"]);
+    assert!(!later.set);
+    assert_eq!(peers.own_standing(), Standing::Good);
+}
+
+#[test]
+fn the_floor_of_a_node_that_ended_is_forgotten() {
+    let mut cluster = Cluster::new();
+    let bob = cluster.authority.envelope(&cluster.bob, 1);
+    let mut peers = cluster.peers();
+    peers.absorb(&cluster.authority.published(&[&bob]), NOW);
+    let before = peers.floor.to_bytes().len();
+
+    peers.expire(NOW);
+    assert_eq!(peers.floor.to_bytes().len(), before);
+    peers.expire(UnixTime(bob.certificate().terms().not_after.0 + 1));
+
+    assert!(peers.floor.to_bytes().len() < before);
 }
 
 #[test]

@@ -95,9 +95,9 @@ impl Revocations {
             .any(|(pin, root)| roots.contains(pin) && root.revokes(key, node))
     }
 
-    /// Forgets what roots said that are trusted no more.
-    pub fn retain_roots(&mut self, roots: &TrustedRoots) {
-        self.roots.retain(|pin, _| roots.contains(pin));
+    /// Forgets what roots said that are pinned no more.
+    pub fn retain_roots(&mut self, pins: &[Pin]) {
+        self.roots.retain(|pin, _| pins.contains(pin));
     }
 
     /// The trusted roots whose next list is due, or of which none was ever seen: an alarm, as
