@@ -130,9 +130,9 @@ async fn serve(config: &Config, machine: Machine, stop: &mut Stop) -> Result<End
         tokio::select! {
             () = stop.told() => return Ok(Ended::Stopped),
             Some((_, event)) = inputs.lanes.recv() => node.handle_lane(event),
-            Some(news) = inputs.store.recv() => node.handle_store(news).await?,
+            Some(news) = inputs.store.recv() => node.handle_store(news).await,
             Some(event) = inputs.watch.recv() => node.handle_watch(event),
-            _ = second.tick() => node.handle_second().await?,
+            _ = second.tick() => node.handle_second().await,
             () = sleep(due.unwrap_or(Duration::MAX)) => node.handle_timeout(),
         }
         if node.has_lost_its_path() {

@@ -34,7 +34,7 @@ pub(crate) const CERTIFICATE_FILE: &str = "certificate.der";
 /// The store is written at most so often: somebody may keep overwriting what we publish.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a certificate or key that could not be used is not tried again (a guess).
+/// How long what could not be used, or asked for, is not tried again (a guess).
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// The papers.
@@ -48,17 +48,30 @@ pub(crate) struct Credentials {
     enrolment: Enrolment,
     certificate: Option<NodeCertificate>,
     candidate: Option<Candidate>,
+    /// A generation that somebody asked for and that is not made yet.
+    asked_for: Option<Due>,
     shown: Vec<Vec<u8>>,
     published_at: Option<Moment>,
     refused: Refused,
+    request_refused: Refused,
     standing: Standing,
 }
 
-/// What could not be used lately, so that it is neither said nor tried again each second.
+/// What did not go lately, so that it is neither said nor tried again each second.
 #[derive(Debug, Default)]
 struct Refused {
     said: String,
     try_again: Moment,
+}
+
+impl Refused {
+    fn note(&mut self, what: &'static str, reason: &str, now: Now) {
+        self.try_again = now.moment + TRY_AGAIN;
+        if self.said != reason {
+            reason.clone_into(&mut self.said);
+            warn!(what, reason, "This node's papers wait, it is tried again");
+        }
+    }
 }
 
 /// A generation that is made but not used.
@@ -89,9 +102,11 @@ impl Credentials {
             enrolment: Enrolment::default(),
             certificate: None,
             candidate: None,
+            asked_for: None,
             shown: Vec::new(),
             published_at: None,
             refused: Refused::default(),
+            request_refused: Refused::default(),
             standing: Standing::Good,
         };
         credentials.certificate = credentials.read_certificate()?;
@@ -136,9 +151,9 @@ impl Credentials {
         self.generations.kept()
     }
 
-    /// What the newest generation has to say, if there is a certificate for it.
-    fn wanted(&self) -> Option<Wanted> {
-        let terms = self.certificate.as_ref()?.terms();
+    /// What the newest generation has to say, if the certificate names an endpoint of this node.
+    fn wanted(&self, certificate: &NodeCertificate) -> Option<Wanted> {
+        let terms = certificate.terms();
         let certified = |endpoint: &IpAddr| terms.addresses.contains(endpoint);
         let endpoints: Vec<IpAddr> = self
             .config
@@ -155,82 +170,68 @@ impl Credentials {
         })
     }
 
-    /// Looks for a new certificate among what is published.
-    ///
-    /// # Errors
-    /// When the certificate cannot be put on disk.
+    /// Looks for a new certificate among what is published. One that cannot be used, or kept on
+    /// disk, is refused and tried again.
     pub(crate) fn handle_published(
         &mut self,
         published: &Published,
         peers: &Peers,
         now: Now,
-    ) -> Result<Option<Ask>> {
+    ) -> Option<Ask> {
         let own: Option<&PublishedNode> = published
             .nodes
             .iter()
             .find(|node| node.uid == self.identity.id.uid);
         self.shown = own.map(|own| own.envelopes.clone()).unwrap_or_default();
-        let Some(der) = own.and_then(|own| own.certificate.as_deref()) else {
-            return Ok(None);
-        };
+        let der = own.and_then(|own| own.certificate.as_deref())?;
         let held = self.certificate.as_ref().map(|held| held.terms().serial);
         match NodeCertificate::from_der(der) {
-            Ok(certificate) if held >= Some(certificate.terms().serial) => Ok(None),
+            Ok(certificate) if held >= Some(certificate.terms().serial) => None,
             Ok(certificate) if self.is_mine(&certificate) => self.accept(certificate, peers, now),
-            Ok(_) => Ok(self.refuse("it is for another identity or key", now)),
-            Err(error) => Ok(self.refuse(&chain(&error), now)),
+            Ok(_) => self.refuse("it is for another identity or key", now),
+            Err(error) => self.refuse(&chain(&error), now),
         }
     }
 
-    /// A certificate counts when peers will believe what is made with it.
-    fn accept(
-        &mut self,
-        certificate: NodeCertificate,
-        peers: &Peers,
-        now: Now,
-    ) -> Result<Option<Ask>> {
+    /// A certificate counts when peers will believe what is made with it, and it is on disk.
+    fn accept(&mut self, certificate: NodeCertificate, peers: &Peers, now: Now) -> Option<Ask> {
         if now.moment < self.refused.try_again {
-            return Ok(None);
+            return None;
         }
-        let former = self.certificate.replace(certificate);
-        match self.make(peers, now.wall) {
-            Ok(candidate) => self.candidate = Some(candidate),
-            Err(error) => {
-                self.certificate = former;
-                return Ok(self.refuse(&format!("{error:#}"), now));
-            }
-        }
-        let Some(certificate) = &self.certificate else {
-            return Ok(None);
+        let made = self
+            .make(&certificate, peers, now.wall)
+            .and_then(|candidate| {
+                let path = self.config.state_directory.join(CERTIFICATE_FILE);
+                files::write(&path, certificate.to_der(), 0o644)?;
+                Ok(candidate)
+            });
+        let candidate = match made {
+            Ok(candidate) => candidate,
+            Err(error) => return self.refuse(&format!("{error:#}"), now),
         };
         let terms = certificate.terms();
-        files::write(
-            &self.config.state_directory.join(CERTIFICATE_FILE),
-            certificate.to_der(),
-            0o644,
-        )?;
         info!(serial = %terms.serial, pods = %terms.pod_ranges, not_after = terms.not_after.0, "Certificate accepted");
-        Ok(self.enrolment.handle_accepted())
+        self.use_next(candidate);
+        self.certificate = Some(certificate);
+        self.enrolment.handle_accepted()
     }
 
     fn refuse(&mut self, reason: &str, now: Now) -> Option<Ask> {
-        self.refused.try_again = now.moment + TRY_AGAIN;
-        if self.refused.said != reason {
-            reason.clone_into(&mut self.refused.said);
-            warn!(reason, "Certificate or tunnel key cannot be used");
-        }
+        self.refused
+            .note("use a certificate or tunnel key", reason, now);
         None
     }
 
-    fn make(&mut self, peers: &Peers, now: UnixTime) -> Result<Candidate> {
+    fn make(
+        &mut self,
+        certificate: &NodeCertificate,
+        peers: &Peers,
+        now: UnixTime,
+    ) -> Result<Candidate> {
         if !peers.has_root() {
             bail!("no root certificate of these pins is known yet");
         }
-        let certificate = self
-            .certificate
-            .as_ref()
-            .context("there is no certificate")?;
-        let wanted = self.wanted().context("it certifies none of this node's endpoints, are they inside the controller's underlay ranges?")?;
+        let wanted = self.wanted(certificate).context("it certifies none of this node's endpoints, are they inside the controller's underlay ranges?")?;
         let number = self.mark.advance(peers.own_published(), now)?;
         let generation = OwnedGeneration::make(
             &self.identity,
@@ -247,27 +248,37 @@ impl Credentials {
         })
     }
 
-    /// Begins what is due: an enrolment, a renewal, a new generation. A revoked node is due nothing.
-    ///
-    /// # Errors
-    /// When the state directory cannot be used, or no request can be made.
-    pub(crate) fn handle_time(&mut self, peers: &Peers, now: Now) -> Result<()> {
+    fn use_next(&mut self, candidate: Candidate) {
+        self.candidate = Some(candidate);
+        self.asked_for = None;
+        self.refused = Refused::default();
+    }
+
+    /// Begins what is due: an enrolment, a renewal, a new generation. A revoked node is due nothing;
+    /// what fails is tried again.
+    pub(crate) fn handle_time(&mut self, peers: &Peers, now: Now) {
         self.standing = peers.own_standing();
         if self.standing == Standing::Revoked {
-            return Ok(());
+            return;
         }
-        if Enrolment::is_due(self.certificate.as_ref(), &self.config.endpoints, now.wall) {
-            self.ask_for_certificate(now)?;
-        }
-        let due = self
-            .wanted()
-            .and_then(|wanted| self.generations.due(&wanted, now.wall));
-        if let Some(due) =
-            due.filter(|_| self.candidate.is_none() && now.moment >= self.refused.try_again)
+        self.begin_enrolment(now);
+        self.begin_generation(peers, now);
+    }
+
+    fn begin_enrolment(&mut self, now: Now) {
+        if now.moment < self.request_refused.try_again
+            || !Enrolment::is_due(self.certificate.as_ref(), &self.config.endpoints, now.wall)
         {
-            self.begin_generation(due, peers, now);
+            return;
         }
-        Ok(())
+        match self.ask_for_certificate(now) {
+            Ok(()) => self.request_refused = Refused::default(),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                self.request_refused
+                    .note("ask for a certificate", &reason, now);
+            }
+        }
     }
 
     /// A renewal is signed by the identity key that the controller knows; only who has no valid
@@ -290,12 +301,32 @@ impl Credentials {
         )
     }
 
-    /// Makes the next generation, to be published and then used.
-    pub(crate) fn begin_generation(&mut self, reason: Due, peers: &Peers, now: Now) {
-        match self.make(peers, now.wall) {
+    /// Asks for a new generation, in place of one that waits to be used as well.
+    pub(crate) fn want_generation(&mut self, reason: Due) {
+        self.asked_for = Some(reason);
+    }
+
+    /// Makes the generation that is due, to be published and then used.
+    fn begin_generation(&mut self, peers: &Peers, now: Now) {
+        let Some(certificate) = self.certificate.clone() else {
+            return;
+        };
+        let due = || {
+            let wanted = self.wanted(&certificate)?;
+            self.generations.due(&wanted, now.wall)
+        };
+        let due = match (self.asked_for, &self.candidate) {
+            (Some(asked_for), _) => Some(asked_for),
+            (None, Some(_)) => None,
+            (None, None) => due(),
+        };
+        let Some(reason) = due.filter(|_| now.moment >= self.refused.try_again) else {
+            return;
+        };
+        match self.make(&certificate, peers, now.wall) {
             Ok(candidate) => {
                 info!(generation = %candidate.generation.statement().generation, %reason, "New tunnel key made");
-                self.candidate = Some(candidate);
+                self.use_next(candidate);
             }
             Err(error) => drop(self.refuse(&format!("{error:#}"), now)),
         }

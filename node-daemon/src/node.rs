@@ -182,10 +182,7 @@ impl Node {
     }
 
     /// Takes what the store task tells.
-    ///
-    /// # Errors
-    /// When the state directory cannot be used.
-    pub(crate) async fn handle_store(&mut self, news: StoreNews) -> Result<()> {
+    pub(crate) async fn handle_store(&mut self, news: StoreNews) {
         let now = clock::now();
         match news {
             StoreNews::Published(published) => {
@@ -194,7 +191,7 @@ impl Node {
                 self.learned.merge(learned);
                 let done = self
                     .credentials
-                    .handle_published(&published, &self.peers, now)?;
+                    .handle_published(&published, &self.peers, now);
                 self.outputs.ask(done);
             }
             StoreNews::Submitted(id) => self.credentials.enrolment().handle_submitted(id),
@@ -208,7 +205,6 @@ impl Node {
             StoreNews::Failed => self.counts.store_failures += 1,
         }
         self.settle(now).await;
-        Ok(())
     }
 
     /// Takes what a lane says.
@@ -224,7 +220,7 @@ impl Node {
             | LaneEvent::FirstOpened(_)
             | LaneEvent::UnknownIndex(_) => self.control.handle_lane_event(event, now.moment),
         }
-        self.carry_out(now);
+        self.carry_out();
     }
 
     /// Says who seems to have sent a message that is refused.
@@ -271,15 +267,12 @@ impl Node {
         let now = clock::now();
         self.tell_time(now);
         self.control.handle_timeout(now.moment);
-        self.carry_out(now);
+        self.carry_out();
         self.ask_and_publish(now);
     }
 
     /// What is due each second: counters, dates, renewals, the snapshot.
-    ///
-    /// # Errors
-    /// When the state directory cannot be used.
-    pub(crate) async fn handle_second(&mut self) -> Result<()> {
+    pub(crate) async fn handle_second(&mut self) {
         let now = clock::now();
         self.tell_time(now);
         self.traffic = self.outputs.traffic();
@@ -292,7 +285,7 @@ impl Node {
         self.control.handle_timeout(now.moment);
         let learned = self.peers.expire(now.wall);
         self.learned.merge(learned);
-        self.credentials.handle_time(&self.peers, now)?;
+        self.credentials.handle_time(&self.peers, now);
         self.settle(now).await;
         self.remember_lately(now);
         self.suspicions
@@ -300,7 +293,6 @@ impl Node {
         self.suspicions
             .handle_drops(|reason| self.outputs.dropped(reason), now.moment);
         self.show(now);
-        Ok(())
     }
 
     /// When the next timeout is due.

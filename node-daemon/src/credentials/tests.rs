@@ -12,6 +12,7 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::enrol::Ask;
 use crate::files;
+use crate::generation::Due;
 use crate::io::random;
 use crate::keys::{self, MachineIds};
 use crate::peers::Peers;
@@ -107,12 +108,8 @@ impl World {
         daemon.peers.absorb(&self.shown, self.now.wall);
         let done = daemon
             .credentials
-            .handle_published(&self.shown, &daemon.peers, self.now)
-            .unwrap();
-        daemon
-            .credentials
-            .handle_time(&daemon.peers, self.now)
-            .unwrap();
+            .handle_published(&self.shown, &daemon.peers, self.now);
+        daemon.credentials.handle_time(&daemon.peers, self.now);
         self.install(daemon);
         if let Some(envelopes) = daemon.credentials.poll_publish(self.now.moment) {
             self.node(daemon.credentials.identity.id.uid)
@@ -281,10 +278,7 @@ fn a_generation_is_renewed_after_twelve_hours_but_kept_while_the_store_refuses()
     let before = generation(&daemon);
     world.pass(Duration::from_secs(12 * 3600));
 
-    daemon
-        .credentials
-        .handle_time(&daemon.peers, world.now)
-        .unwrap();
+    daemon.credentials.handle_time(&daemon.peers, world.now);
     assert!(
         daemon.credentials.poll_install().is_none(),
         "unpublished, it is not used"
@@ -451,4 +445,69 @@ fn a_stamp_is_remembered_beside_its_key() {
         world.start().credentials.generations()[0].stamp,
         Some(UnixTime(NOW.0 + 5))
     );
+}
+
+#[test]
+fn a_token_that_cannot_be_read_yet_only_delays_the_request() {
+    let mut world = World::new();
+    let mut daemon = world.start();
+    let token = world.config.join_token_file.clone().unwrap();
+    let whole = std::fs::read(&token).unwrap();
+    files::write(&token, &whole, 0o644).unwrap();
+
+    assert_eq!(world.round(&mut daemon), None);
+    assert!(daemon.credentials.request_refused.said.contains("token"));
+    files::write(&token, &whole[..10], 0o600).unwrap();
+    world.pass(super::TRY_AGAIN);
+    assert_eq!(world.round(&mut daemon), None);
+    files::write(&token, &whole, 0o600).unwrap();
+    assert_eq!(world.round(&mut daemon), None, "not each second");
+    world.pass(super::TRY_AGAIN);
+
+    assert!(matches!(world.round(&mut daemon), Some(Ask::Submit(_))));
+}
+
+#[test]
+fn a_certificate_that_cannot_be_kept_is_not_used_until_it_can() {
+    let mut world = World::new();
+    let mut daemon = world.start();
+    let Some(Ask::Submit(request)) = world.round(&mut daemon) else {
+        panic!("nothing was asked")
+    };
+    world.issue(&request);
+    let path = world.config.state_directory.join(super::CERTIFICATE_FILE);
+    std::fs::create_dir(&path).unwrap();
+
+    world.round(&mut daemon);
+    assert!(daemon.credentials.certificate().is_none());
+    assert_eq!(generation(&daemon), 0);
+    std::fs::remove_dir(&path).unwrap();
+    world.pass(super::TRY_AGAIN);
+    world.round(&mut daemon);
+
+    assert!(daemon.credentials.certificate().is_some() && path.exists());
+}
+
+#[test]
+fn a_generation_that_was_asked_for_is_made_once_it_can_be() {
+    let mut world = World::new();
+    let mut daemon = world.enrolled();
+    let before = generation(&daemon);
+    world.pass(Duration::from_secs(1));
+    let mark = world.config.state_directory.join(crate::marks::MARK_FILE);
+    std::fs::remove_file(&mark).unwrap();
+    std::fs::create_dir(&mark).unwrap();
+
+    daemon.credentials.want_generation(Due::Copied);
+    world.round(&mut daemon);
+    assert_eq!(generation(&daemon), before, "the mark cannot be written");
+    std::fs::remove_dir(&mark).unwrap();
+    world.pass(super::TRY_AGAIN);
+    world.round(&mut daemon);
+    let after = generation(&daemon);
+    world.pass(super::TRY_AGAIN);
+    world.round(&mut daemon);
+
+    assert!(after > before);
+    assert_eq!(generation(&daemon), after, "once");
 }

@@ -30,14 +30,14 @@ impl Node {
                 error = format!("{error:#}"),
                 "State directory cannot be written: what is new about peers waits, it is tried again"
             );
-            self.carry_out(now);
+            self.carry_out();
             return;
         }
         let learned = std::mem::take(&mut self.learned);
         if learned.set {
             self.admit(now);
         }
-        self.carry_out(now);
+        self.carry_out();
         self.install_generation(now).await;
         self.update_guard();
         self.update_node_state();
@@ -81,7 +81,7 @@ impl Node {
             Ok(()) => info!(generation = %number, "Tunnel key in use"),
             Err(error) => error!(%error, "Tunnel key cannot be used"),
         }
-        self.carry_out(now);
+        self.carry_out();
     }
 
     pub(super) fn ask_and_publish(&mut self, now: Now) {
@@ -94,7 +94,7 @@ impl Node {
 
     /// Carries out what the agreement wants: lanes first, because a peer that is told of a transport
     /// may use it at once.
-    pub(super) fn carry_out(&mut self, now: Now) {
+    pub(super) fn carry_out(&mut self) {
         while let Some((lane, command)) = self.control.poll_lane_command() {
             self.outputs.command(lane, command);
         }
@@ -102,11 +102,11 @@ impl Node {
             self.outputs.transmit(&transmit);
         }
         while let Some(event) = self.control.poll_event() {
-            self.handle_control(&event, now);
+            self.handle_control(&event);
         }
     }
 
-    fn handle_control(&mut self, event: &ControlEvent, now: Now) {
+    fn handle_control(&mut self, event: &ControlEvent) {
         log::say(event, &mut self.names);
         let kept = match event {
             ControlEvent::StampAdvanced {
@@ -119,7 +119,7 @@ impl Node {
                     NewGenerationReason::ClockBehind => Due::Clock,
                     NewGenerationReason::MemoryCopied => Due::Copied,
                 };
-                self.credentials.begin_generation(due, &self.peers, now);
+                self.credentials.want_generation(due);
                 Ok(())
             }
             ControlEvent::TransportChosen { .. } => {
