@@ -122,24 +122,41 @@ fn read_bounded(file: &File, path: &Path) -> Result<Zeroizing<Vec<u8>>, FileErro
     Ok(bytes)
 }
 
-/// Replaces a file, on disk before this returns: after a crash it holds the old bytes or the new.
+/// Replaces a file, on disk before this returns: after a crash it holds the old bytes or the new. What
+/// a crash leaves beside it, the next call replaces: the node's lock allows one writer.
 ///
 /// # Errors
 /// When the system refuses; the old file then stays.
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let unfinished = unfinished(path);
+    remove(&unfinished)?;
+    let written = write_new(&unfinished, bytes, mode)
+        .and_then(|()| fs::rename(&unfinished, path).map_err(system("replace", path)));
+    if written.is_err() {
+        // The first fault is told; what stays now goes with the next call.
+        drop(remove(&unfinished));
+        return written;
+    }
     let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(fs::Permissions::from_mode(mode))
-        .tempfile_in(directory)
-        .map_err(system("create a file in", directory))?;
-    file.write_all(bytes).map_err(system("write", path))?;
-    file.as_file().sync_all().map_err(system("sync", path))?;
-    file.persist(path)
-        .map_err(|error| system("replace", path)(error.error))?;
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(system("sync", directory))
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(system("create", path))?;
+    file.write_all(bytes).map_err(system("write", path))?;
+    file.sync_all().map_err(system("sync", path))
+}
+
+/// Where [`write()`] puts a file before it is whole.
+pub(crate) fn unfinished(path: &Path) -> PathBuf {
+    beside(path, ".new")
 }
 
 /// Removes a file; one that is not there is removed already.
@@ -165,9 +182,13 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
 
 /// Where [`set_aside`] moves a file.
 pub(crate) fn aside(path: &Path) -> PathBuf {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".refused");
-    PathBuf::from(aside)
+    beside(path, ".refused")
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(ending);
+    PathBuf::from(beside)
 }
 
 #[cfg(test)]
@@ -175,7 +196,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{FileError, read, read_secret, write};
+    use super::{FileError, read, read_secret, unfinished, write};
 
     #[test]
     fn a_secret_written_by_us_is_read_back() {
@@ -249,6 +270,30 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_secret_that_a_crash_left_half_written_goes_with_the_next_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        fs::write(unfinished(&path), b"secret, lef").unwrap();
+        fs::set_permissions(unfinished(&path), fs::Permissions::from_mode(0o644)).unwrap();
+
+        write(&path, b"new", 0o600).unwrap();
+
+        assert_eq!(read_secret(&path).unwrap().unwrap().as_slice(), b"new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_refused_replacement_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        fs::create_dir(&path).unwrap();
+
+        assert!(write(&path, b"new", 0o600).is_err());
+
+        assert!(!unfinished(&path).exists());
     }
 
     #[test]

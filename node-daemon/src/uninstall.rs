@@ -13,7 +13,7 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::credentials::CERTIFICATE_FILE;
-use crate::files;
+use crate::files::{self, FileError};
 use crate::guard::{self, PodLinks};
 use crate::keys::{IDENTITY_FILE, TUNNEL_KEYS_FILE};
 use crate::lock::{LOCK_FILE, NodeLock};
@@ -38,20 +38,7 @@ pub(crate) fn uninstall(config: &Config) -> Result<()> {
         &state.join(KERNEL_SETTINGS_FILE),
         PodLinks::Remove,
     )?;
-    for name in [TUNNEL_KEYS_FILE, STATUS_SOCKET, LOCK_FILE] {
-        files::remove(&runtime.join(name))?;
-    }
-    for name in [
-        IDENTITY_FILE,
-        CERTIFICATE_FILE,
-        MARK_FILE,
-        FLOOR_FILE,
-        REVOCATIONS_FILE,
-        LATELY_FILE,
-    ] {
-        files::remove(&state.join(name))?;
-        files::remove(&files::aside(&state.join(name)))?;
-    }
+    remove_files(state, runtime)?;
     remove_folder(&runtime.join(pod_pool::FOLDER))?;
     remove_folder(&state.join(VERIFIED_FOLDER))?;
     drop(lock);
@@ -63,11 +50,57 @@ pub(crate) fn uninstall(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Removes files, with what a fault or a crash left beside them.
+fn remove_files(state: &Path, runtime: &Path) -> Result<(), FileError> {
+    for name in [NODE_STATE_FILE, TUNNEL_KEYS_FILE, STATUS_SOCKET, LOCK_FILE] {
+        files::remove(&runtime.join(name))?;
+        files::remove(&files::unfinished(&runtime.join(name)))?;
+    }
+    for name in [
+        IDENTITY_FILE,
+        CERTIFICATE_FILE,
+        MARK_FILE,
+        FLOOR_FILE,
+        REVOCATIONS_FILE,
+        LATELY_FILE,
+        KERNEL_SETTINGS_FILE,
+    ] {
+        files::remove(&state.join(name))?;
+        files::remove(&files::aside(&state.join(name)))?;
+        files::remove(&files::unfinished(&state.join(name)))?;
+    }
+    Ok(())
+}
+
 fn remove_folder(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", path.display()))
         }
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_that_a_crash_left_are_removed_too() {
+        let (state, runtime) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let left = [
+            state.path().join(IDENTITY_FILE),
+            state.path().join(KERNEL_SETTINGS_FILE),
+            runtime.path().join(TUNNEL_KEYS_FILE),
+        ];
+        for path in &left {
+            std::fs::write(files::unfinished(path), "secret").unwrap();
+        }
+
+        remove_files(state.path(), runtime.path()).unwrap();
+
+        for directory in [state, runtime] {
+            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        }
     }
 }

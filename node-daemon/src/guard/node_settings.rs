@@ -1,7 +1,7 @@
 //! Writes kernel settings and keeps the journal of what they were.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use super::GuardError;
@@ -11,6 +11,7 @@ use super::settings::{
     Journal, Setting, accept_ra_key, advertisement_settings, forwarding_settings,
     turns_on_ipv6_forwarding,
 };
+use crate::files;
 use crate::io::sysctl;
 
 /// Writes the settings that have another value, and notes each.
@@ -73,18 +74,13 @@ pub(super) fn load_journal(path: &Path) -> Result<Journal, GuardError> {
 }
 
 fn store_journal(journal: &Journal, path: &Path) -> Result<(), GuardError> {
-    let store = || {
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(&serde_json::to_vec_pretty(journal)?)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    store().map_err(|source| GuardError::Journal {
-        path: path.to_owned(),
-        source,
-    })
+    let bytes = serde_json::to_vec_pretty(journal).map_err(io::Error::from);
+    bytes
+        .and_then(|bytes| files::write(path, &bytes, 0o600).map_err(io::Error::other))
+        .map_err(|source| GuardError::Journal {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// An interface without the setting (IPv6 switched off on it) accepts none.
