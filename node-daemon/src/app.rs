@@ -131,6 +131,7 @@ async fn serve(config: &Config, machine: Machine, stop: &mut Stop) -> Result<End
             () = stop.told() => return Ok(Ended::Stopped),
             Some((_, event)) = inputs.lanes.recv() => node.handle_lane(event),
             Some(news) = inputs.store.recv() => node.handle_store(news).await,
+            Some(_) = inputs.copies.recv() => node.handle_memory_copied(),
             Some(event) = inputs.watch.recv() => node.handle_watch(event),
             _ = second.tick() => node.handle_second().await,
             () = sleep(due.unwrap_or(Duration::MAX)) => node.handle_timeout(),

@@ -12,4 +12,5 @@ pub(crate) mod random;
 pub(crate) mod sysctl;
 pub(crate) mod tun;
 pub(crate) mod udp;
+pub(crate) mod uevent;
 pub(crate) mod wake;

@@ -23,6 +23,7 @@ mod lane;
 mod lock;
 mod logging;
 mod marks;
+mod memory_copy;
 mod memory_file_system;
 mod metrics;
 mod networks;

@@ -256,6 +256,14 @@ impl Node {
         Arc::clone(&self.outputs.guard)
     }
 
+    /// Erases every key: memory that was copied may seal with them elsewhere too.
+    pub(crate) fn handle_memory_copied(&mut self) {
+        let now = clock::now();
+        self.tell_time(now);
+        self.control.handle_memory_copied(now.moment);
+        self.carry_out();
+    }
+
     /// Whether the tun device was deleted or a lane ended: only a new start helps.
     pub(crate) fn has_lost_its_path(&self) -> bool {
         self.guard_state == GuardState::TunGone

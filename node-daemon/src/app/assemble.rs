@@ -21,6 +21,7 @@ use crate::io::tun::TunQueue;
 use crate::io::udp::LaneSocket;
 use crate::keys::{self, MachineIds};
 use crate::lane::{self, LaneConfig, LaneHandle};
+use crate::memory_copy::{self, Copied};
 use crate::node::{Node, Outputs, Parts, tun_addresses};
 use crate::peers::Peers;
 use crate::peers::disk::PeersOnDisk;
@@ -41,6 +42,8 @@ pub(super) struct Inputs {
     pub(super) store: Receiver<StoreNews>,
     /// The guard's watchdog.
     pub(super) watch: Receiver<WatchEvent>,
+    /// What notices copies of memory.
+    pub(super) copies: Receiver<Copied>,
 }
 
 /// What an earlier daemon left on disk and tmpfs, or what a first one makes.
@@ -127,12 +130,15 @@ pub(super) async fn assemble(
     };
     let node = Node::start(parts).await?;
     tasks.spawn(store_task::run(config, uid, commands, news));
+    let (told, copies) = mpsc::channel(QUEUE);
+    memory_copy::watch(told).context("watch for copies of memory")?;
     Ok((
         node,
         Inputs {
             lanes,
             store: store_news,
             watch,
+            copies,
         },
     ))
 }
