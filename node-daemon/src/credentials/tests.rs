@@ -1,5 +1,7 @@
 //! A node's way to its papers, with a controller and a store that the test plays.
 
+mod faults;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +14,6 @@ use crate::clock::Now;
 use crate::config::Config;
 use crate::enrol::Ask;
 use crate::files;
-use crate::generation::Due;
 use crate::io::random;
 use crate::keys::{self, MachineIds};
 use crate::peers::Peers;
@@ -445,69 +446,4 @@ fn a_stamp_is_remembered_beside_its_key() {
         world.start().credentials.generations()[0].stamp,
         Some(UnixTime(NOW.0 + 5))
     );
-}
-
-#[test]
-fn a_token_that_cannot_be_read_yet_only_delays_the_request() {
-    let mut world = World::new();
-    let mut daemon = world.start();
-    let token = world.config.join_token_file.clone().unwrap();
-    let whole = std::fs::read(&token).unwrap();
-    files::write(&token, &whole, 0o644).unwrap();
-
-    assert_eq!(world.round(&mut daemon), None);
-    assert!(daemon.credentials.request_refused.said.contains("token"));
-    files::write(&token, &whole[..10], 0o600).unwrap();
-    world.pass(super::TRY_AGAIN);
-    assert_eq!(world.round(&mut daemon), None);
-    files::write(&token, &whole, 0o600).unwrap();
-    assert_eq!(world.round(&mut daemon), None, "not each second");
-    world.pass(super::TRY_AGAIN);
-
-    assert!(matches!(world.round(&mut daemon), Some(Ask::Submit(_))));
-}
-
-#[test]
-fn a_certificate_that_cannot_be_kept_is_not_used_until_it_can() {
-    let mut world = World::new();
-    let mut daemon = world.start();
-    let Some(Ask::Submit(request)) = world.round(&mut daemon) else {
-        panic!("nothing was asked")
-    };
-    world.issue(&request);
-    let path = world.config.state_directory.join(super::CERTIFICATE_FILE);
-    std::fs::create_dir(&path).unwrap();
-
-    world.round(&mut daemon);
-    assert!(daemon.credentials.certificate().is_none());
-    assert_eq!(generation(&daemon), 0);
-    std::fs::remove_dir(&path).unwrap();
-    world.pass(super::TRY_AGAIN);
-    world.round(&mut daemon);
-
-    assert!(daemon.credentials.certificate().is_some() && path.exists());
-}
-
-#[test]
-fn a_generation_that_was_asked_for_is_made_once_it_can_be() {
-    let mut world = World::new();
-    let mut daemon = world.enrolled();
-    let before = generation(&daemon);
-    world.pass(Duration::from_secs(1));
-    let mark = world.config.state_directory.join(crate::marks::MARK_FILE);
-    std::fs::remove_file(&mark).unwrap();
-    std::fs::create_dir(&mark).unwrap();
-
-    daemon.credentials.want_generation(Due::Copied);
-    world.round(&mut daemon);
-    assert_eq!(generation(&daemon), before, "the mark cannot be written");
-    std::fs::remove_dir(&mark).unwrap();
-    world.pass(super::TRY_AGAIN);
-    world.round(&mut daemon);
-    let after = generation(&daemon);
-    world.pass(super::TRY_AGAIN);
-    world.round(&mut daemon);
-
-    assert!(after > before);
-    assert_eq!(generation(&daemon), after, "once");
 }
