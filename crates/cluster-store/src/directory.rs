@@ -296,7 +296,10 @@ fn typed<K: Ord>(
     for (name, bytes) in listing.files {
         match parse(&name) {
             Some(key) => drop(found.insert(key, bytes)),
-            None => refused.push(listing.folder.refused(&name, Refusal::ForeignName)),
+            None => {
+                let name = name.escape_debug().to_string();
+                refused.push(listing.folder.refused(&name, Refusal::ForeignName));
+            }
         }
     }
     found

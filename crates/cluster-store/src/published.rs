@@ -68,7 +68,7 @@ pub enum Refusal {
     /// The system refused to read it.
     #[error("unreadable")]
     Unreadable,
-    /// The folder holds more entries than a store may have; the rest was not looked at.
-    #[error("too many entries in this folder: the rest was not read")]
+    /// The folder holds more than a store may have; the rest was not looked at.
+    #[error("too many or too large entries in this folder: the rest was not read")]
     TooMany,
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use cluster_store::{
     ClusterStore, DirectoryStore, EnrolmentRequest, PendingReason, PublishedRoot, Refusal,
-    RequestState, StoreChanges, StoreError,
+    RefusedEntry, RequestState, StoreChanges, StoreError,
 };
 use node_identity::{NodeUid, Pin};
 
@@ -100,6 +100,7 @@ fn spoil(folder: &Path, certificate: impl Fn(char) -> String) {
     fs::write(at(&format!("envelopes/{ALICE}.json")), torn).unwrap();
     fs::write(at("certificates/UPPER.der"), b"x").unwrap();
     fs::write(at("certificates/..\n.txt"), b"x").unwrap();
+    fs::write(at("certificates/\u{1b}[31m\n.der"), b"x").unwrap();
     fs::write(at(&certificate('0')), b"").unwrap();
     fs::write(at(&certificate('1')), vec![0; 20_000]).unwrap();
     symlink("/etc/passwd", at(&certificate('2'))).unwrap();
@@ -138,10 +139,32 @@ fn bad_entries_are_refused_by_name_and_the_rest_is_read() {
             (certificate('3'), Refusal::NotAFile),
             (certificate('4'), Refusal::NotAFile),
             ("certificates/UPPER.der".to_owned(), Refusal::ForeignName),
+            (
+                "certificates/\\u{1b}[31m\\n.der".to_owned(),
+                Refusal::ForeignName
+            ),
             (format!("envelopes/{ALICE}.json"), Refusal::Malformed),
         ]
     );
     assert_eq!(found.nodes.len(), 2, "alice's and bob's are still read");
+}
+
+#[test]
+fn a_folder_full_of_holes_does_not_fill_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = run(async {
+        let store = store(folder.path());
+        for number in 0..20 {
+            let path = folder.path().join(format!("revocations/{number:064x}.bin"));
+            let hole = fs::File::create(path).unwrap();
+            hole.set_len(4 << 20).unwrap();
+        }
+        store.published().await.unwrap()
+    });
+
+    let too_many = |entry: &&RefusedEntry| entry.reason == Refusal::TooMany;
+    assert_eq!(found.refused.iter().filter(too_many).count(), 4);
+    assert_eq!(found.roots.len(), 16);
 }
 
 #[test]

@@ -14,6 +14,10 @@ use crate::published::{Refusal, RefusedEntry};
 /// Most entries of one folder that are read: twice the largest cluster planned for.
 const MAX_ENTRIES: usize = 20_000;
 
+/// Most bytes of one folder that are read: twice what the largest cluster planned for publishes.
+/// Entries and their sizes alone would bound nothing: 20 000 holes of 4 MiB cost a writer nothing.
+const MAX_FOLDER_BYTES: usize = 64 << 20;
+
 /// Age from which a file that never got renamed was surely left by a crash.
 const STALE: Duration = Duration::from_secs(3600);
 
@@ -106,6 +110,7 @@ pub(super) fn list(root: &Path, folder: Folder) -> Result<Listing, StoreError> {
         names.push(entry.file_name());
     }
     names.sort();
+    let mut left = MAX_FOLDER_BYTES;
     for name in names {
         let Some(stem) = name
             .to_str()
@@ -119,7 +124,15 @@ pub(super) fn list(root: &Path, folder: Folder) -> Result<Listing, StoreError> {
             continue;
         };
         match read_bounded(&path.join(&name), folder.limit) {
-            Ok(Some(Ok(bytes))) => listing.files.push((stem.to_owned(), bytes)),
+            Ok(Some(Ok(bytes))) => match left.checked_sub(bytes.len()) {
+                Some(rest) => {
+                    left = rest;
+                    listing.files.push((stem.to_owned(), bytes));
+                }
+                None => listing
+                    .refused
+                    .push(folder.refused(&stem.escape_debug().to_string(), Refusal::TooMany)),
+            },
             Ok(Some(Err(reason))) => {
                 listing
                     .refused
