@@ -1,10 +1,13 @@
 //! Health, readiness and metrics on loopback; the status on a socket that only root can reach.
 
+mod bounded;
+
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -21,8 +24,14 @@ use crate::files;
 use crate::metrics;
 use crate::telemetry::{Shown, Telemetry};
 use crate::watchdog::Watch;
+use bounded::Bounded;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Connections at a time on each listener: probes, scrapes and a person (a guess).
+const MOST_CONNECTIONS: usize = 32;
+/// How long a connection may last; an answer takes milliseconds (a guess).
+const LONGEST_CONNECTION: Duration = Duration::from_secs(10);
 
 /// Both listeners, open but not served yet.
 #[derive(Debug)]
@@ -62,8 +71,10 @@ impl Listeners {
         let status = Router::new()
             .route(STATUS_PATH, get(status))
             .with_state(source.clone());
-        let loopback = axum::serve(self.loopback, health).into_future();
-        let socket = axum::serve(self.socket, status).into_future();
+        let loopback = Bounded::new(self.loopback, MOST_CONNECTIONS, LONGEST_CONNECTION);
+        let socket = Bounded::new(self.socket, MOST_CONNECTIONS, LONGEST_CONNECTION);
+        let loopback = axum::serve(loopback, health).into_future();
+        let socket = axum::serve(socket, status).into_future();
         tasks.spawn(async {
             let ((Err(error), _) | (_, Err(error))) = tokio::join!(loopback, socket) else {
                 return;
