@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use tracing::error;
+
 use super::GuardError;
 use super::counters::Part;
 use super::plan::GuardPlan;
@@ -60,17 +62,23 @@ pub(super) fn turn_on_forwarding(
     Ok(())
 }
 
-/// Reads the journal; one that was never written is empty.
+/// Reads the journal; one that was never written is empty. A damaged one is set aside: without it
+/// `uninstall` leaves settings as they are, with it as it is no pod would ever be attached again.
 pub(super) fn load_journal(path: &Path) -> Result<Journal, GuardError> {
     let failed = |source| GuardError::Journal {
         path: path.to_owned(),
         source,
     };
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Journal::default()),
-        Err(error) => Err(failed(error)),
-    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Journal::default()),
+        Err(error) => return Err(failed(error)),
+    };
+    serde_json::from_slice(&bytes).or_else(|fault| {
+        let aside = files::set_aside(path).map_err(|error| failed(io::Error::other(error)))?;
+        error!(file = %path.display(), %fault, aside = %aside.display(), "Record of the node's earlier settings refused: uninstall will not put them back");
+        Ok(Journal::default())
+    })
 }
 
 fn store_journal(journal: &Journal, path: &Path) -> Result<(), GuardError> {
@@ -89,4 +97,20 @@ fn accepted_advertisements(uplinks: &[String]) -> Vec<(String, String)> {
         .iter()
         .filter_map(|name| Some((name.clone(), sysctl::read(&accept_ra_key(name)).ok()?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Journal, load_journal};
+
+    #[test]
+    fn a_damaged_journal_is_set_aside_and_the_guard_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kernel-settings.json");
+        std::fs::write(&path, b"{ \"settings\": [ {").unwrap();
+
+        assert_eq!(load_journal(&path).unwrap(), Journal::default());
+        assert!(!path.exists());
+        assert!(crate::files::aside(&path).exists());
+    }
 }
