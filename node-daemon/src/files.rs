@@ -32,6 +32,25 @@ pub(crate) enum FileError {
         /// The file.
         path: PathBuf,
     },
+    /// Others may do more in a directory than in ours.
+    #[error(
+        "use directory {}: its mode is {found:o}; is it Sotto's alone? Then chmod {mode:o} it, else name another",
+        path.display()
+    )]
+    TooOpen {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        found: u32,
+        /// The most that it may be.
+        mode: u32,
+    },
+    /// A folder, pipe or device stands where a file of ours belongs.
+    #[error("read {}: no regular file, remove it", path.display())]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// Somebody else may have read or written the secret.
     #[error("read secret {}: {fault}", path.display())]
     Exposed {
@@ -47,11 +66,25 @@ fn system(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Fil
     move |source| FileError::System { verb, path, source }
 }
 
-/// Makes a directory and its parents, readable by others or not.
+/// Makes a directory and its parents, readable by others or not. One that is there may be
+/// somebody else's, so its mode is judged and never changed.
 ///
 /// # Errors
-/// When the system refuses.
+/// When the system refuses, or the directory is there and open to more than `mode` allows.
 pub(crate) fn create_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+    if let Ok(found) = fs::metadata(path)
+        && found.is_dir()
+    {
+        let found = found.mode() & 0o7777;
+        return match found & 0o777 & !mode {
+            0 => Ok(()),
+            _ => Err(FileError::TooOpen {
+                path: path.to_owned(),
+                found,
+                mode,
+            }),
+        };
+    }
     fs::create_dir_all(path).map_err(system("create directory", path))?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(system("set mode of", path))
 }
@@ -59,13 +92,23 @@ pub(crate) fn create_directory(path: &Path, mode: u32) -> Result<(), FileError> 
 /// Reads a file; `None` when there is none.
 ///
 /// # Errors
-/// When it cannot be read, or is too long.
+/// When it cannot be read, is too long, or is a pipe, which would keep the reader for ever.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match File::open(path) {
-        Ok(file) => read_bounded(&file, path).map(|bytes| Some(bytes.to_vec())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(system("open", path)(error)),
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(system("open", path)(error)),
+    };
+    if !file.metadata().map_err(system("inspect", path))?.is_file() {
+        return Err(FileError::NotAFile {
+            path: path.to_owned(),
+        });
     }
+    read_bounded(&file, path).map(|bytes| Some(bytes.to_vec()))
 }
 
 /// Reads a secret; `None` when there is none.
@@ -196,7 +239,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{FileError, read, read_secret, unfinished, write};
+    use super::{FileError, create_directory, read, read_secret, unfinished, write};
 
     #[test]
     fn a_secret_written_by_us_is_read_back() {
@@ -240,6 +283,34 @@ mod tests {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
 
         assert!(matches!(read_secret(&path), Err(FileError::Exposed { .. })));
+    }
+
+    #[test]
+    fn a_directory_that_is_there_keeps_its_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let (theirs, ours) = (
+            directory.path().join("theirs"),
+            directory.path().join("ours"),
+        );
+        fs::create_dir(&theirs).unwrap();
+        fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755)).unwrap();
+
+        let refused = create_directory(&theirs, 0o700).unwrap_err();
+        create_directory(&ours, 0o700).unwrap();
+        create_directory(&ours, 0o700).unwrap();
+
+        assert!(refused.to_string().contains("its mode is 755"), "{refused}");
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&theirs), mode(&ours)), (0o755, 0o700));
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_state_does_not_hang_the_daemon() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+
+        assert!(matches!(read(&path), Err(FileError::NotAFile { .. })));
     }
 
     #[test]

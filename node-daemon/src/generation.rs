@@ -177,9 +177,12 @@ impl Generations {
             Ok(None) => None,
             Ok(Some(bytes)) => generations.take_over(&bytes, identity).err(),
             Err(error @ FileError::System { .. }) => return Err(error),
-            Err(error @ (FileError::Exposed { .. } | FileError::TooLong { .. })) => {
-                Some(error.to_string())
-            }
+            Err(
+                error @ (FileError::Exposed { .. }
+                | FileError::NotAFile { .. }
+                | FileError::TooLong { .. }
+                | FileError::TooOpen { .. }),
+            ) => Some(error.to_string()),
         };
         if let Some(fault) = refused {
             warn!(file = %path.display(), %fault, "Tunnel keys refused, a new generation is made");

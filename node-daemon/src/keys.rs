@@ -179,7 +179,12 @@ fn find(config: &Config, ids: &MachineIds, path: &Path) -> Result<Found> {
     let bytes = match files::read_secret(path) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(Found::Absent),
-        Err(error @ (FileError::Exposed { .. } | FileError::TooLong { .. })) => {
+        Err(
+            error @ (FileError::Exposed { .. }
+            | FileError::NotAFile { .. }
+            | FileError::TooLong { .. }
+            | FileError::TooOpen { .. }),
+        ) => {
             return Ok(Found::Refused(error.to_string()));
         }
         Err(error @ FileError::System { .. }) => return Err(error.into()),
