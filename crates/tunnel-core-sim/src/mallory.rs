@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519::{PublicKey, StaticSecret};
 use chacha20::ChaCha12Rng;
+use node_identity::TunnelPublic;
 use rand_core::Rng;
 
 use crate::certified::BASE_PORT;
@@ -56,8 +57,8 @@ impl Act {
 pub struct Target {
     /// The node's lanes.
     pub lanes: u8,
-    /// Its X25519 key, which is public.
-    pub key: [u8; 32],
+    /// Its tunnel key, which is public.
+    pub key: TunnelPublic,
 }
 
 /// Mallory.
@@ -158,7 +159,7 @@ impl Mallory {
         let secret = StaticSecret::from(secret);
         let mut tunn = Tunn::new(
             secret,
-            PublicKey::from(targets[to].key),
+            PublicKey::from(targets[to].key.x25519()),
             None,
             None,
             7,

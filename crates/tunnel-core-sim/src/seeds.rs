@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use crate::log;
 
 /// Seeds of all tests together, unless `SEEDS` says otherwise.
-const DEFAULT: u64 = 10_000;
+const DEFAULT: u64 = 3_000;
 
 /// Runs `test` with its share of the seeds, at least one: `share` of 1000.
 ///

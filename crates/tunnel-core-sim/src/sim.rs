@@ -412,7 +412,7 @@ impl Sim {
             .map(|it| {
                 Some(Target {
                     lanes: it.identity.lanes(),
-                    key: it.generations.last()?.verified.x25519(),
+                    key: it.generations.last()?.verified.statement().tunnel_key,
                 })
             })
             .collect();

@@ -10,7 +10,7 @@ use tunnel_core_sim::storm;
 
 #[test]
 fn p07_two_nodes_exchange_packets_over_a_foul_network() {
-    seeds::run("p07_two_nodes", 50, |seed| {
+    seeds::run("p07_two_nodes", 30, |seed| {
         let mut sim = Sim::acquainted(seed, &[1, 3]);
         sim.network.weather = Weather::FOUL;
         sim.flow(0, 1, Duration::from_millis(300), 4);

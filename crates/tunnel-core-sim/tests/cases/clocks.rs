@@ -10,7 +10,7 @@ use crate::scene::{ALICE, BOB, just_before, milliseconds, pair, seconds, talking
 /// Clocks at both ends go forward and back by an hour, daemons restart, Mallory replays: they meet.
 #[test]
 fn p10_clocks_stepped_by_an_hour_and_restarts_end_in_packets_both_ways() {
-    seeds::run("p10_clocks", 60, |seed| {
+    seeds::run("p10_clocks", 20, |seed| {
         let mut sim = talking(seed, milliseconds(600));
         sim.attack(Some((&[Act::Replay], milliseconds(500))));
         for _ in 0..4 {

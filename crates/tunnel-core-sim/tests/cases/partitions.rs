@@ -11,7 +11,7 @@ const CAROL: usize = 2;
 
 #[test]
 fn dp20_a_partition_of_ten_minutes_is_over_ten_seconds_after_it_heals() {
-    seeds::run("dp20", 30, |seed| {
+    seeds::run("dp20", 20, |seed| {
         let mut sim = Sim::acquainted(seed, &[1, 2, 1]);
         talk(&mut sim, milliseconds(400));
         sim.flow(ALICE, CAROL, milliseconds(500), 1);
@@ -37,7 +37,7 @@ fn dp20_a_partition_of_ten_minutes_is_over_ten_seconds_after_it_heals() {
 
 #[test]
 fn dp21_a_way_that_leads_in_one_direction_only_is_no_session_at_either_end() {
-    seeds::run("dp21", 30, |seed| {
+    seeds::run("dp21", 21, |seed| {
         let mut sim = talking(seed, milliseconds(500));
         sim.trouble();
         sim.network.cut(BOB, ALICE);
@@ -59,7 +59,7 @@ fn dp21_a_way_that_leads_in_one_direction_only_is_no_session_at_either_end() {
 
 #[test]
 fn p07_two_nodes_that_begin_at_once_on_a_foul_network_agree() {
-    seeds::run("p07_two_nodes_that", 100, |seed| {
+    seeds::run("p07_two_nodes_that", 50, |seed| {
         let mut sim = pair(seed);
         sim.network.weather = Weather::FOUL;
         sim.network.weather.loss = 300;

@@ -39,7 +39,7 @@ fn p04_a_restart_and_360_recorded_initiations_delay_the_agreement_by_no_more_tha
 
 #[test]
 fn p07_a_restart_with_or_without_its_keys_is_over_in_seconds() {
-    seeds::run("p07_a_restart", 60, |seed| {
+    seeds::run("p07_a_restart", 40, |seed| {
         let mut sim = talking(seed, milliseconds(200));
         let before = sim.between(seconds(0), seconds(300));
         sim.run(before);

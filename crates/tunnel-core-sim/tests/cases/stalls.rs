@@ -8,7 +8,7 @@ use crate::scene::{ALICE, BOB, just_before, milliseconds, seconds, talk, talking
 
 #[test]
 fn p09_a_control_side_that_stalls_for_10_s_loses_nothing() {
-    seeds::run("p09", 40, |seed| {
+    seeds::run("p09", 20, |seed| {
         let mut sim = Sim::acquainted(seed, &[1, 3]);
         talk(&mut sim, milliseconds(300));
         sim.run(seconds(5));

@@ -23,7 +23,7 @@ fn assert_everybody_knows_the_newest(sim: &Sim) {
 
 #[test]
 fn cp11_envelopes_in_any_order_and_number_end_in_the_newest_of_each_node() {
-    seeds::run("cp11", 100, |seed| {
+    seeds::run("cp11", 50, |seed| {
         let mut sim = Sim::acquainted(seed, &[1, 1, 1]);
         for _ in 0..8 {
             let node = sim.below(3) as usize;
