@@ -1,7 +1,8 @@
 //! One node: its daemon's pure parts, wired as the daemon wires them, and what survives a restart.
 
+mod daemon;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,20 +13,18 @@ use tunnel_core::control::{
     Settings,
 };
 use tunnel_core::counters::{LaneCounters, Traffic};
-use tunnel_core::lane::{Lane, LaneSettings, Run, Wire};
+use tunnel_core::lane::{Lane, LaneSettings};
 use tunnel_core::moment::Moment;
 use tunnel_core::offload::coalesce::UdpJoining;
 use tunnel_core::packet::Mtu;
-use tunnel_core::plane::{LaneCommand, LaneEvent, LaneIndex, PeerIndex, Role};
+use tunnel_core::plane::{LaneIndex, PeerIndex, Role};
 
 use crate::certified::{BASE_PORT, Identity, Learned};
 use crate::clock::{self, BEGIN, START};
 use crate::network::Datagram;
 use crate::oracle::Oracle;
-use crate::packet::{Inner, endpoint};
-
-/// Events that the lanes' channel to the control side holds.
-const CHANNEL: usize = 1024;
+use crate::packet::Inner;
+use daemon::{Daemon, Outgoing};
 
 /// The tun's.
 const MTU: Mtu = Mtu(1420);
@@ -65,35 +64,6 @@ pub struct Node {
     aes: AesInstructions,
     lately: Vec<NodeUid>,
     daemon: Option<Daemon>,
-}
-
-struct Daemon {
-    control: Control,
-    lanes: Vec<Lane>,
-    peers: BTreeMap<PeerIndex, usize>,
-    events: VecDeque<LaneEvent>,
-}
-
-struct Outgoing<'a, 'b> {
-    node: usize,
-    lane: u8,
-    world: &'a mut World<'b>,
-}
-
-impl Wire for Outgoing<'_, '_> {
-    fn send(&mut self, run: Run<'_>) {
-        for message in run.datagrams.chunks(run.segment) {
-            let oracle = &mut self.world.oracle;
-            oracle.sealed(self.node, run.destination, message);
-        }
-        let source = run.source.unwrap_or_else(|| endpoint(self.node));
-        self.world.sent.push(Datagram {
-            source: SocketAddr::new(source, BASE_PORT + u16::from(self.lane)),
-            destination: run.destination,
-            bytes: run.datagrams.to_vec(),
-            segment: run.segment,
-        });
-    }
 }
 
 impl Node {
@@ -387,72 +357,4 @@ impl Node {
         let wall = self.wall(now);
         (wall, self.learned.judged(wall))
     }
-}
-
-impl Daemon {
-    /// Moves lanes' events into the channel, as far as it has room.
-    fn take_events(&mut self) {
-        for lane in &mut self.lanes {
-            while let Some(event) = lane.poll_event() {
-                if self.events.len() < CHANNEL {
-                    self.events.push_back(event);
-                } else {
-                    lane.return_event(event);
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Carries out what the control side wants: lanes first.
-    fn carry_out(&mut self, node: usize, world: &mut World<'_>) -> Vec<ControlEvent> {
-        let mut happened = Vec::new();
-        while let Some(event) = self.control.poll_event() {
-            if let ControlEvent::PeerAdded { peer, identity, .. } = &event {
-                self.peers.insert(*peer, number(identity.uid));
-            }
-            happened.push(event);
-        }
-        while let Some((lane, command)) = self.control.poll_lane_command() {
-            match &command {
-                LaneCommand::Receive(it) => {
-                    let oracle = &mut world.oracle;
-                    oracle.receive(node, lane, self.peers[&it.peer], it);
-                }
-                LaneCommand::Send(it) => {
-                    let oracle = &mut world.oracle;
-                    oracle.send(node, lane, self.peers[&it.peer], it);
-                }
-                LaneCommand::Owners(_)
-                | LaneCommand::StopSending(_)
-                | LaneCommand::Forget(_)
-                | LaneCommand::Endpoints(_)
-                | LaneCommand::SendEmpty(_) => {}
-            }
-            let now = world.now;
-            let mut wire = Outgoing {
-                node,
-                lane: lane.0,
-                world,
-            };
-            self.lanes[usize::from(lane.0)].handle_command(command, now, &mut wire);
-        }
-        while let Some(transmit) = self.control.poll_transmit() {
-            let source = transmit.source.unwrap_or_else(|| endpoint(node));
-            world.sent.push(Datagram {
-                source: SocketAddr::new(source, BASE_PORT),
-                destination: transmit.destination,
-                segment: transmit.payload.len(),
-                bytes: transmit.payload,
-            });
-        }
-        happened
-    }
-}
-
-/// A node's number, from its UID.
-fn number(uid: NodeUid) -> usize {
-    let text = uid.to_string();
-    let last = text.get(text.len() - 2..).and_then(|it| it.parse().ok());
-    last.map_or(usize::MAX, |it: usize| it - 1)
 }

@@ -30,7 +30,7 @@ fn p07_steady_traffic_both_ways_agrees_thirty_times_an_hour_and_loses_nothing() 
 
 #[test]
 fn p07_idle_nodes_agree_no_more_and_fall_silent() {
-    seeds::run("p07_idle", 20, |seed| {
+    seeds::run("p07_idle", 10, |seed| {
         let mut sim = pair(seed);
         talk(&mut sim, seconds(1));
         sim.run(seconds(30));
@@ -50,6 +50,27 @@ fn p07_idle_nodes_agree_no_more_and_fall_silent() {
                 .count(node, Kind::Transport, idle_since + seconds(1));
             assert!(empties <= 1, "{empties} signs of life to somebody idle");
         }
+    });
+}
+
+#[test]
+fn p07_one_lost_packet_costs_one_agreement() {
+    seeds::run("p07_one_lost", 10, |seed| {
+        let mut sim = pair(seed);
+        talk(&mut sim, seconds(1));
+        sim.run(seconds(30));
+        sim.stop_all();
+        sim.run(seconds(20));
+        sim.network.cut(ALICE, BOB);
+        let flow = sim.flow(ALICE, BOB, seconds(600), 1);
+        sim.run(seconds(1));
+        sim.stop(flow);
+        sim.network.heal();
+        let lost_at = sim.now;
+
+        sim.run(seconds(600));
+
+        assert_eq!(sim.oracle.agreements(ALICE, BOB, lost_at), 1);
     });
 }
 
