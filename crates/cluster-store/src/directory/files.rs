@@ -1,5 +1,6 @@
 //! Files of bounded size, written whole or not at all, and never reached through a link.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -88,28 +89,7 @@ pub(super) fn list(root: &Path, folder: Folder) -> Result<Listing, StoreError> {
         files: Vec::new(),
         refused: Vec::new(),
     };
-    let entries = match fs::read_dir(&path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
-        Err(source) => return Err(StoreError::List { path, source }),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|source| StoreError::List {
-            path: path.clone(),
-            source,
-        })?;
-        if names.len() >= MAX_ENTRIES {
-            let name = format!("{}/", folder.name);
-            listing.refused.push(RefusedEntry {
-                name,
-                reason: Refusal::TooMany,
-            });
-            break;
-        }
-        names.push(entry.file_name());
-    }
-    names.sort();
+    let names = names(&path, folder, &mut listing.refused)?;
     let mut left = MAX_FOLDER_BYTES;
     for name in names {
         let Some(stem) = name
@@ -145,6 +125,36 @@ pub(super) fn list(root: &Path, folder: Folder) -> Result<Listing, StoreError> {
         }
     }
     Ok(listing)
+}
+
+/// The names in a folder, sorted; none where there is no folder.
+fn names(
+    path: &Path,
+    folder: Folder,
+    refused: &mut Vec<RefusedEntry>,
+) -> Result<Vec<OsString>, StoreError> {
+    let fault = |source| StoreError::List {
+        path: path.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(fault(source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        if names.len() >= MAX_ENTRIES {
+            refused.push(RefusedEntry {
+                name: format!("{}/", folder.name),
+                reason: Refusal::TooMany,
+            });
+            break;
+        }
+        names.push(entry.map_err(fault)?.file_name());
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Reads one file. `None`: there is none.
