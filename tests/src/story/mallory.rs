@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::report::Report;
 use super::{Cast, Stage};
@@ -27,7 +27,13 @@ fn forge(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report)
     let spy = mallory.node().pod("spy")?;
     mallory.publish_herself(&stage.lab.store())?;
     report.say("(a) She makes a root, keys and a certificate, and publishes them in the store.");
-    said(cast, "mallory", "alice refuses mallory by name", report);
+    said(
+        cast,
+        "mallory",
+        "alice refuses mallory by name",
+        report,
+        || (),
+    );
     let eve = Capture::on_switch(stage.lab)?;
     let reached = traffic::ping(&spy, cast.server.ipv4()?, stage.canary.bytes()).is_ok();
     let answers = to_her(&eve.stop()?.packets()?, mallory);
@@ -90,14 +96,21 @@ fn replay(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report
 
 /// (c) Bob's published statement, edited so that his range points at her.
 fn edit(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report) -> Result<()> {
-    mallory.point_at_herself(&stage.lab.store(), &stage.bob)?;
+    let store = stage.lab.store();
+    let mut edits = mallory.point_at_herself(&store, &stage.bob)?;
+    ensure!(edits > 0, "no envelope names bob");
     report.say("(c) She edits bob's entry in the store: his pods are said to be at her address.");
+    // Bob puts it right, at times before alice has looked.
     said(
         cast,
         "bob",
         "alice refuses the edited entry by name",
         report,
+        || edits += mallory.point_at_herself(&store, &stage.bob).unwrap_or(0),
     );
+    report.say(&format!(
+        "    She had to edit it {edits} times: bob's daemon puts it right."
+    ));
     nothing_goes_to_her(
         stage,
         cast,
@@ -135,10 +148,11 @@ fn to_her(packets: &[Packet], mallory: &Mallory) -> usize {
         .count()
 }
 
-/// Waits for what alice's log says of somebody whom she refuses.
-fn said(cast: &Cast, name: &str, promise: &str, report: &mut Report) {
+/// Waits for what alice's log says of somebody whom she refuses, while Mallory insists.
+fn said(cast: &Cast, name: &str, promise: &str, report: &mut Report, mut insist: impl FnMut()) {
     let wanted = format!("Peer refused node=\"{name}\"");
     let line = wait::until_some("alice to refuse", LIMIT, || {
+        insist();
         let log = cast.alices_daemon.log();
         let line = log.lines().find(|line| line.contains(&wanted))?;
         Some(line.split_once("Peer refused ")?.1.to_owned())
