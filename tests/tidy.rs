@@ -14,11 +14,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Crates without sockets, files, environment, clock or randomness of their own.
-const PURE: [&str; 4] = [
+const PURE: [&str; 5] = [
     "node-identity",
     "tunnel-core",
     "cni-protocol",
     "node-status",
+    "settings-file",
 ];
 
 /// What a pure crate must not reach, by whatever way.
@@ -44,11 +45,12 @@ const IMPURE: [&str; 14] = [
 const LEAKS: [&str; 2] = ["boringtun", "ring"];
 
 /// Which of our crates each of our crates may use.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("node-identity", &[]),
     ("tunnel-core", &["node-identity"]),
     ("cni-protocol", &[]),
     ("node-status", &[]),
+    ("settings-file", &[]),
     ("cluster-store", &["node-identity"]),
     ("pod-pool", &["cni-protocol"]),
     ("sotto-cni", &["cni-protocol", "pod-pool"]),
@@ -60,10 +62,14 @@ const EDGES: [(&str, &[&str]); 11] = [
             "node-identity",
             "node-status",
             "pod-pool",
+            "settings-file",
             "tunnel-core",
         ],
     ),
-    ("sotto-controller", &["cluster-store", "node-identity"]),
+    (
+        "sotto-controller",
+        &["cluster-store", "node-identity", "settings-file"],
+    ),
     ("sotto", &["node-status"]),
     (
         "sotto-tests",

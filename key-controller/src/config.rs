@@ -11,13 +11,11 @@ use std::path::{Path, PathBuf};
 use ipnetwork::IpNetwork;
 use node_identity::{PodCidr, PodRanges, TrustDomain};
 use serde::Deserialize;
+use settings_file::{SIZE_LIMIT, SettingsError};
 use tracing::info;
 
 use crate::allocate::{Family, allocate, family};
 use networks::{disjoint, parse_cidr, parse_network, within_family};
-
-/// A larger file is no configuration (a guess, generous).
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// One address is the daemon's own, so /31 and /32 have no pod; /30 is the first with two.
 const LONGEST_IPV4_NODE_PREFIX: u8 = 30;
@@ -75,16 +73,9 @@ pub(crate) enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is no configuration at all.
-    #[error("read {}: larger than {MAX_FILE_BYTES} bytes, is it the right file?", path.display())]
-    TooLarge { path: PathBuf },
-    /// Not TOML, an unknown or missing key, or a value of another type.
-    #[error("read {}: correct what is marked", path.display())]
-    Syntax {
-        path: PathBuf,
-        #[source]
-        source: toml::de::Error,
-    },
+    /// The bytes are not the shape of a configuration.
+    #[error(transparent)]
+    Shape(#[from] SettingsError),
     /// A value that cannot be.
     #[error("{key} = {value:?}: {cure}")]
     Value {
@@ -142,25 +133,17 @@ impl Settings {
             path: path.to_path_buf(),
             source,
         };
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let file = File::open(path).map_err(failed)?;
-        file.take(MAX_FILE_BYTES + 1)
-            .read_to_string(&mut text)
+        file.take(SIZE_LIMIT as u64 + 1)
+            .read_to_end(&mut bytes)
             .map_err(failed)?;
-        if text.len() as u64 > MAX_FILE_BYTES {
-            return Err(ConfigError::TooLarge {
-                path: path.to_path_buf(),
-            });
-        }
-        Self::parse(&text, path)
+        Self::parse(path, &bytes)
     }
 
-    /// Reads the settings from text; `path` is for the error.
-    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let file: FileSettings = toml::from_str(text).map_err(|source| ConfigError::Syntax {
-            path: path.to_path_buf(),
-            source,
-        })?;
+    /// Reads the settings from a file's bytes; `path` is for the error.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ConfigError> {
+        let file: FileSettings = settings_file::parse(path, bytes)?;
         let settings = Self {
             state_directory: absolute("state_directory", file.state_directory)?,
             store_directory: absolute("store_directory", file.store_directory)?,

@@ -17,14 +17,12 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use node_identity::{NodeName, Pin, PodRanges, TrustDomain};
+use settings_file::{SettingsError, one_line};
 use thiserror::Error;
 
 pub(crate) use self::check::check_mtu;
 use crate::files::{self, FileError};
 use crate::logging::LogFormat;
-
-/// The longest configuration that is read; a real one has under a hundred lines.
-const SIZE_LIMIT: usize = 1 << 20;
 
 /// Everything the operator decides. Nothing in it is secret: the join token is named by its file.
 #[derive(Debug, Clone)]
@@ -92,26 +90,9 @@ pub(crate) enum ConfigError {
         /// The file.
         path: PathBuf,
     },
-    /// The bytes are no text.
-    #[error("read configuration {}: {fault}", path.display())]
-    NotText {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong and what cures it.
-        fault: &'static str,
-    },
-    /// The text is no TOML, or a key is unknown, doubled or of the wrong type.
-    #[error("read configuration {}, line {line}, `{text}`: {fault}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// That line.
-        text: String,
-        /// The parser's words.
-        fault: String,
-    },
+    /// The bytes are not the shape of a configuration.
+    #[error(transparent)]
+    Shape(#[from] SettingsError),
     /// A value cannot be.
     #[error("{key} = {value}: {cure}")]
     Value {
@@ -133,7 +114,7 @@ impl ConfigError {
     ) -> Self {
         Self::Value {
             key,
-            value: shorten(&value.to_string()),
+            value: one_line(&value.to_string()),
             cure: cure.into(),
         }
     }
@@ -158,21 +139,7 @@ impl Config {
     /// # Errors
     /// The first thing wrong with them.
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ConfigError> {
-        let not_text = |fault| ConfigError::NotText {
-            path: path.to_owned(),
-            fault,
-        };
-        if bytes.len() > SIZE_LIMIT {
-            return Err(not_text("longer than 1 MiB, is this the right file?"));
-        }
-        if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
-            return Err(not_text(
-                "starts with a byte-order mark, save it as UTF-8 without one",
-            ));
-        }
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| not_text("is not UTF-8 text, save it as UTF-8"))?;
-        let file = toml::from_str(text).map_err(|error| syntax(path, text, &error))?;
+        let file = settings_file::parse(path, bytes)?;
         check::check(file)
     }
 
@@ -180,33 +147,4 @@ impl Config {
     pub(crate) fn ports(&self) -> RangeInclusive<u16> {
         self.port..=self.port.saturating_add(u16::from(self.lanes) - 1)
     }
-}
-
-/// The parser's message covers several lines with a drawing; ours is one.
-fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let start = error.span().map_or(0, |span| span.start);
-    let before = text.get(..start).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let fault = error.message().lines().collect::<Vec<_>>().join(", ");
-    let text = text.lines().nth(line - 1).unwrap_or_default().trim();
-    ConfigError::Syntax {
-        path: path.to_owned(),
-        line,
-        text: shorten(text),
-        fault: shorten(&fault),
-    }
-}
-
-/// One line on a terminal is enough to recognise a value by.
-fn shorten(text: &str) -> String {
-    const LONGEST: usize = 160;
-    let mut short: String = text
-        .chars()
-        .take(LONGEST)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        short.push('…');
-    }
-    short
 }

@@ -38,7 +38,7 @@ impl Scene {
         let pin = format!("sha256:{}", "5a".repeat(32)).parse().unwrap();
         Self {
             ledger: Ledger::empty("sotto.test".parse().unwrap(), pin),
-            settings: Settings::parse(SETTINGS, Path::new("controller.toml")).unwrap(),
+            settings: Settings::parse(Path::new("controller.toml"), SETTINGS.as_bytes()).unwrap(),
             now: START,
             random: ChaCha20Rng::seed_from_u64(7),
         }
