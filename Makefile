@@ -10,6 +10,7 @@ endif
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 STAGE := tests/stage.sh
 SIM := crates/tunnel-core-sim/Cargo.toml
+VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
 .PHONY: help setup build check test test-netns sim proofs demo matrix bench clean
@@ -47,6 +48,8 @@ check: setup
 	@$(STAGE) "docs" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	@$(STAGE) "licences, bans, sources" cargo deny --offline check licenses bans sources
 	@$(STAGE) "advisories" tests/advisories.sh
+	@$(STAGE) "key schedule: another language computes the same vectors" \
+	  bash -c "set -o pipefail; python3 $(VECTORS).py | diff - $(VECTORS).txt"
 	@$(STAGE) "tidy: what may depend on what, file lengths" cargo test --locked -p sotto-tests --test tidy
 
 test: build

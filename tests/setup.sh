@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 packages="build-essential conntrack curl ethtool iperf3 iproute2 iptables iputils-ping kmod nftables nginx-light
-  openssl procps tcpdump util-linux"
+  openssl procps python3 tcpdump util-linux"
 cargo_deny=0.20.2
 verifpal=1.6.7
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sotto
