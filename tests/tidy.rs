@@ -45,13 +45,14 @@ const IMPURE: [&str; 14] = [
 const LEAKS: [&str; 2] = ["boringtun", "ring"];
 
 /// Which of our crates each of our crates may use.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("node-identity", &[]),
     ("tunnel-core", &["node-identity"]),
     ("cni-protocol", &[]),
     ("node-status", &[]),
     ("settings-file", &[]),
-    ("cluster-store", &["node-identity"]),
+    ("kept-files", &[]),
+    ("cluster-store", &["kept-files", "node-identity"]),
     ("pod-pool", &["cni-protocol"]),
     ("sotto-cni", &["cni-protocol", "pod-pool"]),
     (
@@ -59,6 +60,7 @@ const EDGES: [(&str, &[&str]); 12] = [
         &[
             "cluster-store",
             "cni-protocol",
+            "kept-files",
             "node-identity",
             "node-status",
             "pod-pool",
@@ -68,7 +70,12 @@ const EDGES: [(&str, &[&str]); 12] = [
     ),
     (
         "sotto-controller",
-        &["cluster-store", "node-identity", "settings-file"],
+        &[
+            "cluster-store",
+            "kept-files",
+            "node-identity",
+            "settings-file",
+        ],
     ),
     ("sotto", &["node-status"]),
     (

@@ -4,11 +4,10 @@
 //! Signing is deterministic, so a certificate or list that was lost from the store is signed again
 //! to the same bytes.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use kept_files::Links;
 use node_identity::{
     IssueError, KeyError, NodeCertificateTerms, NodeUid, Pin, RevocationList, RootCertificate,
     RootError, RootKey, SpiffeId, TrustDomain, UnixTime,
@@ -102,10 +101,6 @@ impl Signer {
         let certificate = key.create_certificate(trust_domain, now, random);
         write_new(&folder.join(KEY), key.to_pem().as_bytes())?;
         write_new(&folder.join(CERTIFICATE), certificate.to_der())?;
-        let path = folder.to_path_buf();
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|source| SignerError::Write { path, source })?;
         Ok(key.pin())
     }
 
@@ -191,41 +186,21 @@ impl Signer {
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SignerError> {
     let path = path.to_path_buf();
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(SignerError::Missing { path });
+    match kept_files::read(&path, MAX_BYTES, Links::Follow) {
+        Ok(Some(bytes)) => Ok(Zeroizing::new(bytes)),
+        Ok(None) => Err(SignerError::Missing { path }),
+        Err(error) => {
+            let source = error.into();
+            Err(SignerError::Read { path, source })
         }
-        Err(source) => return Err(SignerError::Read { path, source }),
-    };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-    match file.take(MAX_BYTES).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(source) => Err(SignerError::Read { path, source }),
     }
 }
 
-/// Never over a file that is there, and never half a file under the name.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SignerError> {
-    let failed = |source| SignerError::Write {
-        path: path.to_path_buf(),
-        source,
-    };
-    if fs::symlink_metadata(path).is_ok() {
-        return Err(SignerError::Exists {
-            path: path.to_path_buf(),
-        });
+    let path = path.to_path_buf();
+    match kept_files::write_new(&path, bytes, 0o600).map_err(io::Error::from) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(SignerError::Exists { path }),
+        Err(source) => Err(SignerError::Write { path, source }),
     }
-    let partial = path.with_extension("partial");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    fs::hard_link(&partial, path).map_err(failed)?;
-    fs::remove_file(&partial).map_err(failed)
 }

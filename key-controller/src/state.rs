@@ -1,9 +1,9 @@
 //! The controller's own folder: root key, root certificate, ledger, and the lock that a running
 //! controller holds. Nobody but the controller's user may look inside.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -82,16 +82,10 @@ pub(crate) fn check(folder: &Path) -> Result<(), StateError> {
 /// Claims the folder for this process, or says that another controller has it.
 pub(crate) fn lock(folder: &Path) -> Result<RunLock, StateError> {
     let path = folder.join(LOCK);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|source| StateError::Lock {
-            path: path.clone(),
-            source,
-        })?;
+    let file = kept_files::open_lock(&path).map_err(|source| StateError::Lock {
+        path: path.clone(),
+        source,
+    })?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(held) => Ok(RunLock(held)),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(StateError::Running { path }),

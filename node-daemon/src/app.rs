@@ -21,7 +21,7 @@ use crate::lock::NodeLock;
 use crate::preflight::{Machine, preflight};
 use crate::telemetry::Shown;
 use crate::uninstall::uninstall;
-use crate::{clock, files, hygiene, logging, reservations};
+use crate::{clock, hygiene, logging, reservations};
 use assemble::assemble;
 
 /// How long the daemon waits before it sets up anew what somebody took away (a guess).
@@ -56,9 +56,9 @@ fn load(path: &Path) -> Result<Config> {
 fn run_daemon(config: &Config) -> Result<()> {
     hygiene::protect_memory();
     info!(?config, version = env!("CARGO_PKG_VERSION"), "Starting");
-    files::create_directory(&config.runtime_directory, 0o755)?;
+    kept_files::create_directory(&config.runtime_directory, 0o755)?;
     let _lock = NodeLock::acquire(&config.runtime_directory)?;
-    files::create_directory(&config.state_directory, 0o700)?;
+    kept_files::create_directory(&config.state_directory, 0o700)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -21,8 +21,8 @@ use settings_file::{SettingsError, one_line};
 use thiserror::Error;
 
 pub(crate) use self::check::check_mtu;
-use crate::files::{self, FileError};
 use crate::logging::LogFormat;
+use kept_files::{FileError, Links};
 
 /// Everything the operator decides. Nothing in it is secret: the join token is named by its file.
 #[derive(Debug, Clone)]
@@ -126,7 +126,7 @@ impl Config {
     /// # Errors
     /// The first thing wrong with it.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = files::read(path)
+        let bytes = kept_files::read(path, settings_file::SIZE_LIMIT as u64, Links::Follow)
             .map_err(ConfigError::Unreadable)?
             .ok_or_else(|| ConfigError::Missing {
                 path: path.to_owned(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cluster_store::{Published, PublishedNode};
+use kept_files::Links;
 use node_identity::{NodeCertificate, PodRanges, UnixTime, VerifiedPeer};
 use tracing::{info, warn};
 use tunnel_core::control::GenerationRank;
@@ -22,7 +23,6 @@ use tunnel_core::moment::Moment;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::enrol::{Ask, Enrolment};
-use crate::files;
 use crate::generation::{Due, Generations, OwnedGeneration, Wanted};
 use crate::io::random;
 use crate::keys::{self, Identity};
@@ -31,6 +31,8 @@ use crate::peers::{Peers, Standing, chain};
 
 /// The certificate's name in the state directory.
 pub(crate) const CERTIFICATE_FILE: &str = "certificate.der";
+/// Most bytes of it: what the store takes.
+const CERTIFICATE_LIMIT: u64 = 64 << 10;
 /// The store is written at most so often: somebody may keep overwriting what we publish.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
@@ -115,7 +117,7 @@ impl Credentials {
 
     fn read_certificate(&self) -> Result<Option<NodeCertificate>> {
         let path = self.config.state_directory.join(CERTIFICATE_FILE);
-        let Some(der) = files::read(&path)? else {
+        let Some(der) = kept_files::read(&path, CERTIFICATE_LIMIT, Links::Follow)? else {
             return Ok(None);
         };
         let fault = match NodeCertificate::from_der(&der) {
@@ -123,7 +125,7 @@ impl Credentials {
             Ok(_) => "it is for another identity or key".to_owned(),
             Err(error) => chain(&error),
         };
-        let aside = files::set_aside(&path)?;
+        let aside = kept_files::set_aside(&path)?;
         warn!(file = %path.display(), fault, aside = %aside.display(), "Certificate refused, a new one is asked for");
         Ok(None)
     }
@@ -202,7 +204,7 @@ impl Credentials {
             .make(&certificate, peers, now.wall)
             .and_then(|candidate| {
                 let path = self.config.state_directory.join(CERTIFICATE_FILE);
-                files::write(&path, certificate.to_der(), 0o644)?;
+                kept_files::write(&path, certificate.to_der(), 0o644)?;
                 Ok(candidate)
             });
         let candidate = match made {

@@ -20,8 +20,8 @@ use tracing::warn;
 use tunnel_core::control::OwnGeneration;
 use zeroize::Zeroizing;
 
-use crate::files::{self, FileError};
 use crate::keys::Identity;
+use kept_files::FileError;
 
 /// How long a generation serves while the store accepts the next one's statement.
 const LIFETIME: Duration = Duration::from_secs(12 * 3600);
@@ -30,6 +30,8 @@ const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 const SPREAD: Duration = Duration::from_secs(1800);
 /// Own generations at a time; peers move to the newest within minutes.
 const MOST_KEPT: usize = 4;
+/// Most bytes of their file: an envelope has some 2 KiB.
+const FILE_LIMIT: u64 = 256 << 10;
 
 /// One of this node's generations.
 #[derive(Debug)]
@@ -173,20 +175,15 @@ impl Generations {
         let Some(path) = generations.file.clone() else {
             return Ok(generations);
         };
-        let refused = match files::read_secret(&path) {
+        let refused = match kept_files::read_secret(&path, FILE_LIMIT) {
             Ok(None) => None,
             Ok(Some(bytes)) => generations.take_over(&bytes, identity).err(),
-            Err(error @ FileError::System { .. }) => return Err(error),
-            Err(
-                error @ (FileError::Exposed { .. }
-                | FileError::NotAFile { .. }
-                | FileError::TooLong { .. }
-                | FileError::TooOpen { .. }),
-            ) => Some(error.to_string()),
+            Err(error) if error.is_in_the_file() => Some(error.to_string()),
+            Err(error) => return Err(error),
         };
         if let Some(fault) = refused {
             warn!(file = %path.display(), %fault, "Tunnel keys refused, a new generation is made");
-            files::remove(&path)?;
+            kept_files::remove(&path)?;
         }
         Ok(generations)
     }
@@ -291,7 +288,7 @@ impl Generations {
         };
         // Strings and numbers always serialize; an empty file would only mean a new generation.
         let bytes = Zeroizing::new(serde_json::to_vec(&file).unwrap_or_default());
-        files::write(path, &bytes, 0o600)
+        kept_files::write(path, &bytes, 0o600)
     }
 }
 

@@ -20,7 +20,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::files;
 use crate::metrics;
 use crate::telemetry::{Shown, Telemetry};
 use crate::watchdog::Watch;
@@ -50,7 +49,7 @@ impl Listeners {
             format!("http_address = \"{address}\": cannot be used, choose another port")
         })?;
         let path = runtime_directory.join(STATUS_SOCKET);
-        files::remove(&path)?;
+        kept_files::remove(&path)?;
         let open = || {
             let socket = UnixListener::bind(&path)?;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
-use crate::files::{self, FileError};
+use kept_files::Links;
 
 /// The file's name in the state directory.
 pub(crate) const IDENTITY_FILE: &str = "identity.json";
@@ -25,6 +25,10 @@ pub(crate) const IDENTITY_FILE: &str = "identity.json";
 pub(crate) const TUNNEL_KEYS_FILE: &str = "tunnel-keys.json";
 /// Longer is no machine or boot id.
 const LONGEST_ID: usize = 128;
+/// Most bytes of a file that holds an id (a guess: one line, with room for blanks).
+const ID_LIMIT: u64 = 4096;
+/// Most bytes of a token or identity key; either has less than 1 KiB.
+const SECRET_LIMIT: u64 = 64 << 10;
 
 /// Who this node is, with the key that proves it.
 #[derive(Debug)]
@@ -83,7 +87,7 @@ impl MachineIds {
 }
 
 fn read_id(key: &str, path: &Path) -> Result<String> {
-    let bytes = files::read(path)
+    let bytes = kept_files::read(path, ID_LIMIT, Links::Follow)
         .with_context(|| format!("{key} = {path:?}"))?
         .with_context(|| format!("{key} = {path:?}: no such file, name one that holds an id, for example /etc/machine-id"))?;
     let id = String::from_utf8_lossy(&bytes).trim().to_owned();
@@ -102,7 +106,7 @@ pub(crate) fn read_join_token(config: &Config) -> Result<Option<JoinToken>> {
         return Ok(None);
     };
     let context = || format!("join_token_file = {path:?}");
-    let Some(bytes) = files::read_secret(path).with_context(context)? else {
+    let Some(bytes) = kept_files::read_secret(path, SECRET_LIMIT).with_context(context)? else {
         return Ok(None);
     };
     let text = std::str::from_utf8(&bytes).with_context(context)?;
@@ -153,11 +157,11 @@ pub(crate) fn open(
             return Ok(*identity);
         }
         Found::Usable(identity) => {
-            let aside = files::set_aside(&path)?;
+            let aside = kept_files::set_aside(&path)?;
             info!(old = %identity.id, aside = %aside.display(), "Join token names a new node UID, a new identity key is made");
         }
         Found::Refused(fault) => {
-            let aside = files::set_aside(&path)?;
+            let aside = kept_files::set_aside(&path)?;
             error!(file = %path.display(), %fault, aside = %aside.display(), "Identity key refused, a new one is made");
         }
         Found::Absent => {}
@@ -176,18 +180,11 @@ pub(crate) fn open(
 }
 
 fn find(config: &Config, ids: &MachineIds, path: &Path) -> Result<Found> {
-    let bytes = match files::read_secret(path) {
+    let bytes = match kept_files::read_secret(path, SECRET_LIMIT) {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(Found::Absent),
-        Err(
-            error @ (FileError::Exposed { .. }
-            | FileError::NotAFile { .. }
-            | FileError::TooLong { .. }
-            | FileError::TooOpen { .. }),
-        ) => {
-            return Ok(Found::Refused(error.to_string()));
-        }
-        Err(error @ FileError::System { .. }) => return Err(error.into()),
+        Err(error) if error.is_in_the_file() => return Ok(Found::Refused(error.to_string())),
+        Err(error) => return Err(error.into()),
     };
     let file: IdentityFile = match serde_json::from_slice(&bytes) {
         Ok(file) => file,
@@ -244,7 +241,7 @@ fn create(
         key: key.to_pem().to_string(),
     };
     let bytes = Zeroizing::new(serde_json::to_vec(&file)?);
-    files::write(path, &bytes, 0o600)?;
+    kept_files::write(path, &bytes, 0o600)?;
     info!(identity = %id, key = %key.public().hash(), "Identity key made");
     Ok(Identity { key, id })
 }

@@ -11,7 +11,6 @@ mod clock;
 mod config;
 mod credentials;
 mod enrol;
-mod files;
 mod generation;
 mod guard;
 mod host;

@@ -5,10 +5,9 @@
 //! which names its holder, and an abstract socket address, which exists once per network namespace
 //! whatever directories two configurations name. Both vanish with the process, however it ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
@@ -76,15 +75,7 @@ fn lock_file(path: &Path) -> Result<Flock<File>, LockError> {
         path: path.to_owned(),
         source,
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
-        .open(path)
-        .map_err(unusable)?;
+    let file = kept_files::open_lock(path).map_err(unusable)?;
     let mut locked =
         Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, errno)| {
             if errno == nix::errno::Errno::EWOULDBLOCK {

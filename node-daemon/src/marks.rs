@@ -9,10 +9,13 @@ use node_identity::{Generation, UnixTime};
 use serde::{Deserialize, Serialize};
 use tracing::error;
 
-use crate::files::{self, FileError};
+use kept_files::{FileError, Links};
 
 /// The file's name in the state directory.
 pub(crate) const MARK_FILE: &str = "generation.json";
+
+/// Most bytes of it: two numbers.
+const MARK_LIMIT: u64 = 4096;
 
 /// The mark and the file that remembers it.
 #[derive(Debug)]
@@ -36,11 +39,13 @@ impl GenerationMark {
     /// When the state directory cannot be read or written.
     pub(crate) fn load(state_directory: &Path) -> Result<Self, FileError> {
         let path = state_directory.join(MARK_FILE);
-        let highest = match files::read(&path)?.map(|bytes| parse(&bytes)) {
+        let highest = match kept_files::read(&path, MARK_LIMIT, Links::Follow)?
+            .map(|bytes| parse(&bytes))
+        {
             None => None,
             Some(Ok(generation)) => Some(generation),
             Some(Err(fault)) => {
-                let aside = files::set_aside(&path)?;
+                let aside = kept_files::set_aside(&path)?;
                 error!(file = %path.display(), fault, aside = %aside.display(), "Generation mark refused, the clock stands in for it");
                 None
             }
@@ -64,7 +69,7 @@ impl GenerationMark {
             generation: next,
         };
         // Two numbers always serialize; an empty file would be refused by name at the next start.
-        files::write(
+        kept_files::write(
             &self.path,
             &serde_json::to_vec(&file).unwrap_or_default(),
             0o600,

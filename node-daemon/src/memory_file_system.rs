@@ -5,10 +5,13 @@ use std::path::Path;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use thiserror::Error;
 
-use crate::files::{self, FileError};
+use kept_files::{FileError, Links};
 
 /// Linux's number for ramfs, which nothing ever swaps (`include/uapi/linux/magic.h`).
 const RAMFS_MAGIC: u64 = 0x8584_58f6;
+
+/// Most bytes of swaps or mounts; a node with thousands of pods has some 10 MB of mounts.
+const PROC_LIMIT: u64 = 64 << 20;
 
 /// Why what is written there may reach a disk.
 #[derive(Debug, Error)]
@@ -40,7 +43,7 @@ pub(crate) fn keeps_off_disk(directory: &Path) -> Result<(), OnDiskError> {
         return Err(OnDiskError::NoMemoryFileSystem);
     }
     let read = |path: &str| {
-        files::read(Path::new(path))
+        kept_files::read(Path::new(path), PROC_LIMIT, Links::Follow)
             .map(|bytes| String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
     };
     if swap_is_on(&read("/proc/swaps")?)

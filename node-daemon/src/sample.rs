@@ -155,7 +155,7 @@ pub(crate) fn config(authority: &Authority, directory: &Path) -> Config {
         }
     }
     for name in ["state", "run"] {
-        crate::files::create_directory(&directory.join(name), 0o700).unwrap();
+        kept_files::create_directory(&directory.join(name), 0o700).unwrap();
     }
     let place = directory.display();
     let text = format!(

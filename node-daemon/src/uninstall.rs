@@ -13,13 +13,13 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::credentials::CERTIFICATE_FILE;
-use crate::files::{self, FileError};
 use crate::guard::{self, PodLinks};
 use crate::keys::{IDENTITY_FILE, TUNNEL_KEYS_FILE};
 use crate::lock::{LOCK_FILE, NodeLock};
 use crate::marks::MARK_FILE;
 use crate::node::LATELY_FILE;
 use crate::peers::disk::{FLOOR_FILE, REVOCATIONS_FILE, VERIFIED_FOLDER};
+use kept_files::FileError;
 
 /// The record of the kernel's settings from before, in the state directory.
 pub(crate) const KERNEL_SETTINGS_FILE: &str = "kernel-settings.json";
@@ -30,9 +30,9 @@ pub(crate) const KERNEL_SETTINGS_FILE: &str = "kernel-settings.json";
 /// When a daemon still runs, or the system refuses something.
 pub(crate) fn uninstall(config: &Config) -> Result<()> {
     let (state, runtime) = (&config.state_directory, &config.runtime_directory);
-    files::create_directory(runtime, 0o755)?;
+    kept_files::create_directory(runtime, 0o755)?;
     let lock = NodeLock::acquire(runtime)?;
-    files::remove(&runtime.join(NODE_STATE_FILE))?;
+    kept_files::remove(&runtime.join(NODE_STATE_FILE))?;
     guard::uninstall(
         TUN_NAME,
         &state.join(KERNEL_SETTINGS_FILE),
@@ -53,8 +53,8 @@ pub(crate) fn uninstall(config: &Config) -> Result<()> {
 /// Removes files, with what a fault or a crash left beside them.
 fn remove_files(state: &Path, runtime: &Path) -> Result<(), FileError> {
     for name in [NODE_STATE_FILE, TUNNEL_KEYS_FILE, STATUS_SOCKET, LOCK_FILE] {
-        files::remove(&runtime.join(name))?;
-        files::remove(&files::unfinished(&runtime.join(name)))?;
+        kept_files::remove(&runtime.join(name))?;
+        kept_files::remove(&kept_files::unfinished(&runtime.join(name)))?;
     }
     for name in [
         IDENTITY_FILE,
@@ -65,9 +65,9 @@ fn remove_files(state: &Path, runtime: &Path) -> Result<(), FileError> {
         LATELY_FILE,
         KERNEL_SETTINGS_FILE,
     ] {
-        files::remove(&state.join(name))?;
-        files::remove(&files::aside(&state.join(name)))?;
-        files::remove(&files::unfinished(&state.join(name)))?;
+        kept_files::remove(&state.join(name))?;
+        kept_files::remove(&kept_files::aside(&state.join(name)))?;
+        kept_files::remove(&kept_files::unfinished(&state.join(name)))?;
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ mod tests {
             runtime.path().join(TUNNEL_KEYS_FILE),
         ];
         for path in &left {
-            std::fs::write(files::unfinished(path), "secret").unwrap();
+            std::fs::write(kept_files::unfinished(path), "secret").unwrap();
         }
 
         remove_files(state.path(), runtime.path()).unwrap();

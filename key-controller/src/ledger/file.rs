@@ -1,11 +1,12 @@
 //! The ledger on disk: replaced as a whole, by compare and swap, with a checksum, so that a file
 //! that is torn, edited or half restored is told from one that the controller wrote.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use kept_files::Links;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -20,15 +21,12 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 const FILE: &str = "ledger";
 const LOCK: &str = "ledger.lock";
-/// One name, as only the holder of the lock writes: a crash leaves one such file, not many.
-const PARTIAL: &str = "ledger.partial";
 
 /// Where the ledger is kept.
 #[derive(Debug, Clone)]
 pub(crate) struct LedgerFile {
     path: PathBuf,
     lock: PathBuf,
-    folder: PathBuf,
 }
 
 /// Changes whenever the file is replaced.
@@ -79,7 +77,6 @@ impl LedgerFile {
         Self {
             path: folder.join(FILE),
             lock: folder.join(LOCK),
-            folder: folder.to_path_buf(),
         }
     }
 
@@ -89,19 +86,13 @@ impl LedgerFile {
             path: self.path.clone(),
             source,
         };
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(LedgerError::Missing {
+        let read = kept_files::read(&self.path, MAX_BYTES, Links::Follow);
+        let bytes =
+            Zeroizing::new(read.map_err(|error| failed(error.into()))?.ok_or_else(|| {
+                LedgerError::Missing {
                     path: self.path.clone(),
-                });
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let mut bytes = Zeroizing::new(Vec::new());
-        file.take(MAX_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
+                }
+            })?);
         decode(&bytes).map_err(|what| LedgerError::Damaged {
             path: self.path.clone(),
             what,
@@ -111,12 +102,12 @@ impl LedgerFile {
     /// Writes the first version.
     pub(crate) fn create(&self, ledger: &Ledger) -> Result<(), LedgerError> {
         let _held = self.hold()?;
-        if fs::symlink_metadata(&self.path).is_ok() {
-            return Err(LedgerError::Exists {
+        match kept_files::write_new(&self.path, &encode(ledger), 0o600).map_err(io::Error::from) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(LedgerError::Exists {
                 path: self.path.clone(),
-            });
+            }),
+            written => written.map_err(|source| self.unwritten(source)),
         }
-        self.write(ledger)
     }
 
     /// Replaces the ledger by its next version, unless somebody else was faster: then nothing is
@@ -131,7 +122,8 @@ impl LedgerFile {
             });
         }
         next.version = next.version.saturating_add(1);
-        self.write(&next)?;
+        kept_files::write(&self.path, &encode(&next), 0o600)
+            .map_err(|error| self.unwritten(error.into()))?;
         Ok(next)
     }
 
@@ -167,36 +159,15 @@ impl LedgerFile {
             path: self.lock.clone(),
             source,
         };
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&self.lock)
-            .map_err(failed)?;
+        let file = kept_files::open_lock(&self.lock).map_err(failed)?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
     }
 
-    fn write(&self, ledger: &Ledger) -> Result<(), LedgerError> {
-        let failed = |source| LedgerError::Write {
+    fn unwritten(&self, source: io::Error) -> LedgerError {
+        LedgerError::Write {
             path: self.path.clone(),
             source,
-        };
-        let bytes = encode(ledger);
-        let partial = self.folder.join(PARTIAL);
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&partial)
-            .map_err(failed)?;
-        file.write_all(&bytes).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        fs::rename(&partial, &self.path).map_err(failed)?;
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)
+        }
     }
 }
 

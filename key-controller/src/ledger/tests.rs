@@ -108,11 +108,11 @@ fn a_missing_ledger_is_refused_with_the_cure_and_never_replaced_by_an_empty_one(
 #[test]
 fn what_a_crash_left_half_written_is_not_read() {
     let (folder, file) = on_disk(&full());
-    fs::write(folder.path().join("ledger.partial"), b"sotto ledger 1 sha").unwrap();
+    fs::write(folder.path().join("ledger.new"), b"sotto ledger 1 sha").unwrap();
 
     assert_eq!(file.read().unwrap(), full());
     assert_eq!(file.replace(full()).unwrap().version, 1);
-    assert!(!folder.path().join("ledger.partial").exists());
+    assert!(!folder.path().join("ledger.new").exists());
 }
 
 #[test]

@@ -13,7 +13,6 @@ use super::Credentials;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::enrol::Ask;
-use crate::files;
 use crate::io::random;
 use crate::keys::{self, MachineIds};
 use crate::peers::Peers;
@@ -41,7 +40,7 @@ impl World {
         let config = sample::config(&authority, directory.path());
         let token = authority.token(&SampleNode::new("alice", 1).id);
         let path = directory.path().join("token");
-        files::write(&path, token.to_string().as_bytes(), 0o600).unwrap();
+        kept_files::write(&path, token.to_string().as_bytes(), 0o600).unwrap();
         let now = Now {
             moment: Moment::since_boot(Duration::from_secs(100)),
             wall: NOW,
@@ -407,7 +406,7 @@ fn bi13_damaged_tunnel_keys_and_certificate_are_replaced() {
     let keys = std::fs::read(world.tunnel_keys()).unwrap();
     let certificate = world.config.state_directory.join(super::CERTIFICATE_FILE);
     let der = std::fs::read(&certificate).unwrap();
-    let write = |path: &Path, bytes: &[u8]| files::write(path, bytes, 0o600).unwrap();
+    let write = |path: &Path, bytes: &[u8]| kept_files::write(path, bytes, 0o600).unwrap();
 
     for at in (0..keys.len()).step_by(97) {
         write(&world.tunnel_keys(), &keys[..at]);

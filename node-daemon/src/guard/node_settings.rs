@@ -1,9 +1,9 @@
 //! Writes kernel settings and keeps the journal of what they were.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
+use kept_files::Links;
 use tracing::error;
 
 use super::GuardError;
@@ -13,8 +13,10 @@ use super::settings::{
     Journal, Setting, accept_ra_key, advertisement_settings, forwarding_settings,
     turns_on_ipv6_forwarding,
 };
-use crate::files;
 use crate::io::sysctl;
+
+/// Most bytes of the journal: a hundred a setting, and a thousand uplinks (a guess).
+const JOURNAL_LIMIT: u64 = 1 << 20;
 
 /// Writes the settings that have another value, and notes each.
 pub(super) fn enforce(settings: &[Setting], repaired: &mut Vec<Part>) -> Result<(), GuardError> {
@@ -69,13 +71,12 @@ pub(super) fn load_journal(path: &Path) -> Result<Journal, GuardError> {
         path: path.to_owned(),
         source,
     };
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Journal::default()),
-        Err(error) => return Err(failed(error)),
+    let read = kept_files::read(path, JOURNAL_LIMIT, Links::Follow);
+    let Some(bytes) = read.map_err(|error| failed(error.into()))? else {
+        return Ok(Journal::default());
     };
     serde_json::from_slice(&bytes).or_else(|fault| {
-        let aside = files::set_aside(path).map_err(|error| failed(io::Error::other(error)))?;
+        let aside = kept_files::set_aside(path).map_err(|error| failed(error.into()))?;
         error!(file = %path.display(), %fault, aside = %aside.display(), "Record of the node's earlier settings refused: uninstall will not put them back");
         Ok(Journal::default())
     })
@@ -84,7 +85,7 @@ pub(super) fn load_journal(path: &Path) -> Result<Journal, GuardError> {
 fn store_journal(journal: &Journal, path: &Path) -> Result<(), GuardError> {
     let bytes = serde_json::to_vec_pretty(journal).map_err(io::Error::from);
     bytes
-        .and_then(|bytes| files::write(path, &bytes, 0o600).map_err(io::Error::other))
+        .and_then(|bytes| kept_files::write(path, &bytes, 0o600).map_err(io::Error::from))
         .map_err(|source| GuardError::Journal {
             path: path.to_owned(),
             source,
@@ -111,6 +112,6 @@ mod tests {
 
         assert_eq!(load_journal(&path).unwrap(), Journal::default());
         assert!(!path.exists());
-        assert!(crate::files::aside(&path).exists());
+        assert!(kept_files::aside(&path).exists());
     }
 }

@@ -9,7 +9,6 @@ use node_identity::{IkHash, JoinToken};
 
 use super::{IDENTITY_FILE, Identity, MachineIds, open, read_join_token};
 use crate::config::Config;
-use crate::files;
 use crate::io::random;
 use crate::sample::{self, Authority, SampleNode};
 
@@ -85,7 +84,7 @@ fn kl13_a_key_that_others_could_read_is_set_aside_and_a_new_one_made() {
     let second = place.key();
 
     assert_ne!(first, second);
-    assert!(files::aside(&place.file()).exists());
+    assert!(kept_files::aside(&place.file()).exists());
     assert_eq!(second, place.key());
 }
 
@@ -111,13 +110,13 @@ fn kl13_a_key_cut_or_flipped_anywhere_is_set_aside() {
     let at_step = |step: usize| (0..whole.len() - 1).step_by(step);
 
     for at in at_step(7) {
-        files::write(&place.file(), &whole[..at], 0o600).unwrap();
+        kept_files::write(&place.file(), &whole[..at], 0o600).unwrap();
         assert!(place.open(None).is_err(), "cut at {at}");
     }
     for at in at_step(5) {
         let mut flipped = whole.clone();
         flipped[at] ^= 0x80;
-        files::write(&place.file(), &flipped, 0o600).unwrap();
+        kept_files::write(&place.file(), &flipped, 0o600).unwrap();
         assert!(place.open(None).is_err(), "flipped at {at}");
     }
 }
@@ -150,7 +149,7 @@ fn a_token_for_somebody_else_is_refused() {
     let authority = Authority::new();
     let config = sample::config(&authority, directory.path());
     let write = |token: &JoinToken| {
-        files::write(
+        kept_files::write(
             &directory.path().join("token"),
             token.to_string().as_bytes(),
             0o600,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use cni_protocol::contract::{NODE_STATE_FILE, POD_LINK_GROUP};
 use cni_protocol::node_state::NodeState;
+use kept_files::Links;
 use node_identity::{NodeUid, PodCidr, PodRanges};
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, info, warn};
@@ -19,7 +20,6 @@ use tunnel_core::plane::{LaneCommand, LaneIndex, PeerIndex};
 use super::Node;
 use crate::clock::Now;
 use crate::enrol::Ask;
-use crate::files;
 use crate::guard::plan::GuardPlan;
 use crate::io::udp::LaneSocket;
 use crate::lane::LaneHandle;
@@ -29,6 +29,8 @@ use crate::watchdog::Watch;
 
 /// The file of nodes lately spoken with, in the state directory.
 pub(crate) const LATELY_FILE: &str = "lately.json";
+/// Most bytes of it: forty a node, and twice the largest cluster planned for.
+const LATELY_LIMIT: u64 = 1 << 20;
 
 /// The control task's hands.
 pub(crate) struct Outputs {
@@ -176,7 +178,7 @@ impl Node {
         let path = self.config.state_directory.join(LATELY_FILE);
         let written = serde_json::to_vec(&lately)
             .context("write down peers")
-            .and_then(|bytes| Ok(files::write(&path, &bytes, 0o600)?));
+            .and_then(|bytes| Ok(kept_files::write(&path, &bytes, 0o600)?));
         if let Err(error) = written {
             warn!(
                 error = format!("{error:#}"),
@@ -190,7 +192,7 @@ impl Node {
 /// The nodes that an earlier daemon spoke with; only a hint, so a damaged list is an empty one.
 pub(super) fn read_lately(state_directory: &Path) -> Vec<NodeUid> {
     let path: PathBuf = state_directory.join(LATELY_FILE);
-    let read = files::read(&path)
+    let read = kept_files::read(&path, LATELY_LIMIT, Links::Follow)
         .map_err(anyhow::Error::from)
         .and_then(|bytes| match bytes {
             Some(bytes) => Ok(serde_json::from_slice(&bytes)?),
@@ -204,7 +206,7 @@ pub(super) fn read_lately(state_directory: &Path) -> Vec<NodeUid> {
 
 fn write_node_state(runtime_directory: &Path, state: &NodeState) -> Result<()> {
     let text = state.to_json()?;
-    Ok(files::write(
+    Ok(kept_files::write(
         &runtime_directory.join(NODE_STATE_FILE),
         text.as_bytes(),
         0o644,

@@ -8,16 +8,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cluster_store::{ClusterStore, DirectoryStore, Published, PublishedRoot};
+use kept_files::Links;
 use node_identity::{Floor, Revocations};
 use tracing::error;
 
 use super::{Learned, Peers};
-use crate::files;
 
 pub(crate) const FLOOR_FILE: &str = "floor.der";
 pub(crate) const REVOCATIONS_FILE: &str = "revocations.der";
 /// The folder of roots and envelopes, in the state directory.
 pub(crate) const VERIFIED_FOLDER: &str = "verified";
+
+/// Most bytes of floor or revocations: 50 a node, and a hundred times the largest cluster planned for.
+const MEMORY_LIMIT: u64 = 64 << 20;
 
 /// Where the verified set is kept.
 #[derive(Debug)]
@@ -59,13 +62,13 @@ impl PeersOnDisk {
         parse: impl Fn(&[u8]) -> Result<T, String>,
     ) -> Result<T> {
         let path = self.directory.join(name);
-        let Some(bytes) = files::read(&path)? else {
+        let Some(bytes) = kept_files::read(&path, MEMORY_LIMIT, Links::Follow)? else {
             return Ok(T::default());
         };
         match parse(&bytes) {
             Ok(value) => Ok(value),
             Err(fault) => {
-                let aside = files::set_aside(&path)?;
+                let aside = kept_files::set_aside(&path)?;
                 error!(file = %path.display(), fault, aside = %aside.display(), "State file refused: until peers are seen again, older keys of theirs would be believed");
                 Ok(T::default())
             }
@@ -89,14 +92,14 @@ impl PeersOnDisk {
     /// When it cannot be written: then it must not be acted on.
     pub(crate) async fn keep(&self, peers: &Peers, learned: &Learned) -> Result<()> {
         if learned.floor {
-            files::write(
+            kept_files::write(
                 &self.directory.join(FLOOR_FILE),
                 &peers.floor.to_bytes(),
                 0o600,
             )?;
         }
         if learned.revocations {
-            files::write(
+            kept_files::write(
                 &self.directory.join(REVOCATIONS_FILE),
                 &peers.revocations.to_bytes(),
                 0o600,

@@ -408,7 +408,7 @@ fn bi13_a_damaged_floor_is_set_aside_and_the_daemon_goes_on() {
         std::fs::write(&floor, &whole[..cut]).unwrap();
         let mut peers = restart(&cluster, directory.path());
         assert_eq!(names(&mut peers), ["bob", "carol"]);
-        assert!(crate::files::aside(&floor).exists());
+        assert!(kept_files::aside(&floor).exists());
     }
 }
 

@@ -1,13 +1,13 @@
 //! Files of bounded size, written whole or not at all, and never reached through a link.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::OFlag;
+use kept_files::{FileError, Links};
 
 use crate::error::StoreError;
 use crate::published::{Refusal, RefusedEntry};
@@ -192,17 +192,17 @@ pub(super) fn write(
 /// Removes one file, or finds it gone.
 pub(super) fn remove(root: &Path, folder: Folder, name: &str) -> Result<(), StoreError> {
     let path = folder.file(root, name);
-    match fs::remove_file(&path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(StoreError::Remove { path, source }),
-    }
+    kept_files::remove(&path).map_err(|error| {
+        let source = error.into();
+        StoreError::Remove { path, source }
+    })
 }
 
 fn replace(root: &Path, folder: Folder, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (temporary, parent) = (root.join(TEMPORARY), folder.path(root));
     fs::create_dir_all(&temporary)?;
     fs::create_dir_all(&parent)?;
+    // Several nodes write at a time, so each under a name of its own.
     let mut file = tempfile::NamedTempFile::new_in(&temporary)?;
     file.write_all(bytes)?;
     // Nothing in the store is secret, and nodes may run as other users than the controller.
@@ -214,39 +214,15 @@ fn replace(root: &Path, folder: Folder, path: &Path, bytes: &[u8]) -> io::Result
         fs::remove_dir(path)?;
     }
     file.persist(path)?;
-    File::open(&parent)?.sync_all()
+    Ok(kept_files::sync_directory(&parent)?)
 }
 
-/// Never follows a link, never blocks on a pipe, never reads more than the limit and one byte.
 fn read_bounded(path: &Path, limit: usize) -> io::Result<Option<Result<Vec<u8>, Refusal>>> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = match OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path)
-    {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if is_no_file(&error) => return Ok(Some(Err(Refusal::NotAFile))),
-        Err(error) => return Err(error),
-    };
-    if !file.metadata()?.is_file() {
-        return Ok(Some(Err(Refusal::NotAFile)));
+    match kept_files::read(path, limit as u64, Links::Refuse) {
+        Ok(Some(bytes)) if bytes.is_empty() => Ok(Some(Err(Refusal::Empty))),
+        Ok(bytes) => Ok(bytes.map(Ok)),
+        Err(FileError::TooLong { .. }) => Ok(Some(Err(Refusal::TooLarge))),
+        Err(error) if error.is_in_the_file() => Ok(Some(Err(Refusal::NotAFile))),
+        Err(error) => Err(error.into()),
     }
-    let mut bytes = Vec::new();
-    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(Some(match bytes.len() {
-        0 => Err(Refusal::Empty),
-        length if length > limit => Err(Refusal::TooLarge),
-        _ => Ok(bytes),
-    }))
-}
-
-/// `ELOOP` for a link, `ENXIO` for a socket or a device with nobody behind it.
-fn is_no_file(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(nix::errno::Errno::from_raw);
-    matches!(
-        code,
-        Some(nix::errno::Errno::ELOOP | nix::errno::Errno::ENXIO)
-    )
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::super::{CERTIFICATE_FILE, TRY_AGAIN};
 use super::{World, generation};
 use crate::enrol::Ask;
-use crate::files;
 use crate::generation::Due;
 use crate::marks::MARK_FILE;
 
@@ -15,14 +14,14 @@ fn a_token_that_cannot_be_read_yet_only_delays_the_request() {
     let mut daemon = world.start();
     let token = world.config.join_token_file.clone().unwrap();
     let whole = std::fs::read(&token).unwrap();
-    files::write(&token, &whole, 0o644).unwrap();
+    kept_files::write(&token, &whole, 0o644).unwrap();
 
     assert_eq!(world.round(&mut daemon), None);
     assert!(daemon.credentials.request_refused.said.contains("token"));
-    files::write(&token, &whole[..10], 0o600).unwrap();
+    kept_files::write(&token, &whole[..10], 0o600).unwrap();
     world.pass(TRY_AGAIN);
     assert_eq!(world.round(&mut daemon), None);
-    files::write(&token, &whole, 0o600).unwrap();
+    kept_files::write(&token, &whole, 0o600).unwrap();
     assert_eq!(world.round(&mut daemon), None, "not each second");
     world.pass(TRY_AGAIN);
 

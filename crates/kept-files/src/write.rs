@@ -1,0 +1,124 @@
+//! Writing: the old bytes or the new, whenever the machine stops.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::libc::{O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
+
+use crate::error::{FileError, system};
+
+/// Replaces a file, on disk before this returns: after a crash it holds the old bytes or the new. What
+/// a crash leaves beside it, the next call replaces. A lock of the caller's allows one writer.
+///
+/// # Errors
+/// When the system refuses; the old file then stays.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    finish(path, bytes, mode, |whole| {
+        fs::rename(whole, path).map_err(system("replace", path))
+    })
+}
+
+/// Makes a file like [`write()`], but never over one that is there.
+///
+/// # Errors
+/// When the system refuses, with [`ErrorKind::AlreadyExists`] when there is one.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    finish(path, bytes, mode, |whole| {
+        fs::hard_link(whole, path).map_err(system("create", path))?;
+        remove(whole)
+    })
+}
+
+fn finish(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    name: impl FnOnce(&Path) -> Result<(), FileError>,
+) -> Result<(), FileError> {
+    let unfinished = unfinished(path);
+    remove(&unfinished)?;
+    let written = fill(&unfinished, bytes, mode).and_then(|()| name(&unfinished));
+    if written.is_err() {
+        // The first fault is told; what stays now goes with the next call.
+        drop(remove(&unfinished));
+        return written;
+    }
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+fn fill(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(system("create", path))?;
+    file.write_all(bytes).map_err(system("write", path))?;
+    file.sync_all().map_err(system("sync", path))
+}
+
+/// Waits until the names in a directory are on disk.
+///
+/// # Errors
+/// When the system refuses.
+pub fn sync_directory(path: &Path) -> Result<(), FileError> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(system("sync", path))
+}
+
+/// Opens, or makes, a file whose lock means something: never through a link, never waiting.
+///
+/// # Errors
+/// When the system refuses.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        .open(path)
+}
+
+/// Where [`write()`] puts a file before it is whole.
+#[must_use]
+pub fn unfinished(path: &Path) -> PathBuf {
+    beside(path, ".new")
+}
+
+/// Removes a file; one that is not there is removed already.
+///
+/// # Errors
+/// When the system refuses.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(system("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Moves a file that cannot be used out of the way, where a person can look at it.
+///
+/// # Errors
+/// When the system refuses.
+pub fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
+    let aside = aside(path);
+    fs::rename(path, &aside).map_err(system("set aside", path))?;
+    Ok(aside)
+}
+
+/// Where [`set_aside`] moves a file.
+#[must_use]
+pub fn aside(path: &Path) -> PathBuf {
+    beside(path, ".refused")
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(ending);
+    PathBuf::from(beside)
+}
