@@ -12,6 +12,9 @@ const MAXIMUM_CONTAINER_ID: usize = 255;
 /// Longest interface name: the kernel's `IFNAMSIZ` without the closing zero.
 const MAXIMUM_INTERFACE_NAME: usize = 15;
 
+/// Folders of settings beside the interfaces' own: the kernel makes no interface of these names.
+const RESERVED_INTERFACE_NAMES: [&str; 2] = ["all", "default"];
+
 /// A container's id, as the runtime chose it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContainerId(String);
@@ -41,6 +44,9 @@ pub enum NameError {
     /// `.` and `..` are folders.
     #[error("is a folder's own name")]
     Dots,
+    /// A name that stands for more than one interface.
+    #[error("stands for every interface")]
+    Reserved,
     /// A character outside the grammar.
     #[error("holds {0:?}, which is not allowed there")]
     Character(char),
@@ -84,9 +90,13 @@ impl FromStr for InterfaceName {
         if text == "." || text == ".." {
             return Err(NameError::Dots);
         }
-        // The kernel also takes bytes above 127 and control characters; no runtime sends them, and
-        // they would reach logs.
-        let refused = |c: &char| !c.is_ascii_graphic() || *c == '/' || *c == ':';
+        if RESERVED_INTERFACE_NAMES.contains(&text) {
+            return Err(NameError::Reserved);
+        }
+        // With a '%' the kernel takes the name for a template and chooses another. It also
+        // takes bytes above 127 and control characters; no runtime sends them, and they would reach
+        // logs.
+        let refused = |c: &char| !c.is_ascii_graphic() || matches!(c, '/' | ':' | '%');
         match text.chars().find(refused) {
             Some(character) => Err(NameError::Character(character)),
             None => Ok(Self(text.to_owned())),
@@ -146,10 +156,22 @@ mod tests {
             "sixteen-bytes-xx",
             "e\t0",
             "ethé",
+            "all",
+            "default",
+            "eth%d",
+            "%",
         ] {
             assert!(text.parse::<InterfaceName>().is_err(), "{text:?}");
         }
-        for text in ["eth0", "net1.5", "fifteen-bytes-x", "...", "a"] {
+        for text in [
+            "eth0",
+            "net1.5",
+            "fifteen-bytes-x",
+            "...",
+            "a",
+            "all0",
+            "Default",
+        ] {
             assert!(text.parse::<InterfaceName>().is_ok(), "{text:?}");
         }
     }

@@ -159,7 +159,16 @@ fn cn26_names_outside_the_grammar_are_refused(lab: &Lab) -> Result<()> {
 
     let long = "c".repeat(4096);
     for verb in ["ADD", "DEL", "CHECK"] {
-        for interface in ["sixteen-bytes-xx", "..", "eth 0", "a/b", ""] {
+        for interface in [
+            "sixteen-bytes-xx",
+            "..",
+            "eth 0",
+            "a/b",
+            "",
+            "all",
+            "default",
+            "eth%d",
+        ] {
             refused(verb, "web", interface, "CNI_IFNAME")?;
         }
         for container in ["../x", "", long.as_str()] {

@@ -84,6 +84,7 @@ fn each_impossible_value_is_refused_with_its_variable() {
         (("CNI_CONTAINERID", "../x"), "CNI_CONTAINERID"),
         (("CNI_CONTAINERID", long.as_str()), "CNI_CONTAINERID"),
         (("CNI_IFNAME", "sixteen-bytes-xx"), "CNI_IFNAME"),
+        (("CNI_IFNAME", "all"), "CNI_IFNAME"),
         (("CNI_NETNS", "netns/a"), "CNI_NETNS"),
         (("CNI_ARGS", "K8S_POD_NAME=a;IP=10.244.1.9"), "CNI_ARGS"),
     ];
