@@ -4,6 +4,8 @@
 //! through, as the specification asks, except those that ask for something we would silently not do
 //! (`ipam`). What is read depends on the verb: a DEL never looks at `prevResult`, which may be torn.
 
+mod unique;
+
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
@@ -13,6 +15,7 @@ use crate::attachment::{NameError, check_identifier};
 use crate::contract::{DEFAULT_BOOT_ID_FILE, DEFAULT_RUNTIME_DIRECTORY};
 use crate::previous::PreviousResult;
 use crate::version::{CniVersion, UnsupportedVersion};
+use unique::Unique;
 
 /// Where libcni lists the attachments that live, first the specified key, then the older one.
 const VALID_ATTACHMENTS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
@@ -40,8 +43,8 @@ pub struct NetworkConfig {
 /// Why a network configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// No JSON.
-    #[error("decode network configuration from standard input: is it cut short?")]
+    /// No JSON, or an object has a key twice.
+    #[error("decode network configuration from standard input: is it cut short, or a key doubled?")]
     Decode(#[source] serde_json::Error),
     /// JSON, but no object.
     #[error("decode network configuration: expected an object with cniVersion, name and type")]
@@ -92,9 +95,10 @@ impl ConfigDocument {
     /// Decodes standard input.
     ///
     /// # Errors
-    /// When it is not one JSON object.
+    /// When it is not one JSON object, or an object in it has a key twice.
     pub fn decode(text: &[u8]) -> Result<Self, ConfigError> {
-        match serde_json::from_slice(text).map_err(ConfigError::Decode)? {
+        let Unique(value) = serde_json::from_slice(text).map_err(ConfigError::Decode)?;
+        match value {
             Value::Object(document) => Ok(Self(document)),
             Value::Null
             | Value::Bool(_)

@@ -181,11 +181,55 @@ fn cn13_valid_attachments_may_be_missing_empty_or_under_the_older_key() {
 
 #[test]
 fn cn15_what_is_no_object_is_refused() {
-    let long = format!("[{}", "[".repeat(100_000));
-    let texts: [&[u8]; 6] = [b"", b"{", b"[]", b"\"x\"", b"{\"a\":\xff}", long.as_bytes()];
+    let lists = "[".repeat(100_000);
+    let objects = r#"{"a":"#.repeat(100_000);
+    let texts: [&[u8]; 8] = [
+        b"",
+        b"{",
+        b"[]",
+        b"\"x\"",
+        b"{\"a\":\xff}",
+        b"\xef\xbb\xbf{}",
+        lists.as_bytes(),
+        objects.as_bytes(),
+    ];
     for text in texts {
         assert!(ConfigDocument::decode(text).is_err());
     }
+}
+
+#[test]
+fn bi05_a_key_that_stands_twice_is_refused_by_name() {
+    for (doubled, key) in [
+        (r#""name": "other""#, "name"),
+        (r#""cniVersion": "1.1.0""#, "cniVersion"),
+        (r#""\u006eame": "other""#, "name"),
+        (r#""dns": {"domain": "a", "domain": "b"}"#, "domain"),
+        (
+            r#""cni.dev/attachments": [{"ifname": "a", "ifname": "b"}]"#,
+            "ifname",
+        ),
+    ] {
+        let text = format!(r#"{{"cniVersion": "1.1.0", "name": "sotto", {doubled}}}"#);
+
+        let error = ConfigDocument::decode(text.as_bytes()).unwrap_err();
+
+        let ConfigError::Decode(cause) = error else {
+            panic!("{error}");
+        };
+        let expected = format!("key \"{key}\" stands twice");
+        assert!(cause.to_string().contains(&expected), "{cause}");
+    }
+}
+
+#[test]
+fn every_kind_of_value_is_kept_as_it_is() {
+    let mut config = base();
+    config["x"] = json!([null, true, -1, 18_446_744_073_709_551_615_u64, 1.5, "é\n", {"a": {}}]);
+
+    let document = ConfigDocument::decode(config.to_string().as_bytes()).unwrap();
+
+    assert_eq!(Value::Object(document.0), config);
 }
 
 proptest! {
