@@ -64,23 +64,28 @@ impl Answer {
 
 fn answer(version: &mut CniVersion) -> Result<Answer, Failure> {
     let call = Call::from_environment(|variable| std::env::var_os(variable));
-    let time = match call {
+    let (time, most) = match call {
         Ok(Call::Version) => return Ok(Answer::plain(version::run())),
         // Started by hand: do not wait for a configuration that nobody types.
         Err(error) if std::env::var_os("CNI_COMMAND").is_none() => return Err(error.into()),
-        Ok(Call::Status) => STATUS_TIME,
-        Ok(_) | Err(_) => CALL_TIME,
+        Ok(Call::Status) => (STATUS_TIME, input::MAXIMUM_INPUT),
+        Ok(Call::Gc) => (CALL_TIME, input::MAXIMUM_GC_INPUT),
+        Ok(_) | Err(_) => (CALL_TIME, input::MAXIMUM_INPUT),
     };
     let deadline = Deadline::after(time);
-    let document = read_document(version, deadline);
+    let document = read_document(version, most, deadline);
     let call = call?;
     let config = document?.check()?;
     dispatch(call, config, deadline)
 }
 
 /// The version is learned even from a call that fails later, so that its error can be read.
-fn read_document(version: &mut CniVersion, deadline: Deadline) -> Result<ConfigDocument, Failure> {
-    let text = input::read_all(std::io::stdin(), deadline)?;
+fn read_document(
+    version: &mut CniVersion,
+    most: usize,
+    deadline: Deadline,
+) -> Result<ConfigDocument, Failure> {
+    let text = input::read_all(std::io::stdin(), most, deadline)?;
     let document = ConfigDocument::decode(&text)?;
     *version = document.version()?;
     Ok(document)

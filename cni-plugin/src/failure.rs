@@ -69,7 +69,7 @@ impl Failure {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Environment(_) => ErrorCode::InvalidEnvironment,
-            Self::Input(InputError::TooLong) => ErrorCode::InvalidConfig,
+            Self::Input(InputError::TooLong(_)) => ErrorCode::InvalidConfig,
             Self::Input(InputError::NeverClosed | InputError::Read(_)) => ErrorCode::Io,
             Self::Config(error) => config_code(error),
             Self::Node(error) => node_code(error),

@@ -7,8 +7,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::deadline::Deadline;
 
-/// Largest configuration in bytes: a GC of 100 000 attachments is some 12 MB.
-const MAXIMUM_INPUT: usize = 32 << 20;
+/// Largest configuration in bytes; real ones have some kilobytes, with the results of a chain.
+pub(crate) const MAXIMUM_INPUT: usize = 1 << 20;
+
+/// The same for a GC, which lists every attachment: 100 000 of them are some 12 MB.
+pub(crate) const MAXIMUM_GC_INPUT: usize = 32 << 20;
 
 /// Why standard input could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -17,15 +20,19 @@ pub(crate) enum InputError {
     #[error("read network configuration: standard input was not closed in time")]
     NeverClosed,
     /// More than any runtime has to say.
-    #[error("read network configuration: standard input has more than {MAXIMUM_INPUT} bytes")]
-    TooLong,
+    #[error("read network configuration: standard input has more than {0} bytes")]
+    TooLong(usize),
     /// The kernel said no.
     #[error("read network configuration from standard input")]
     Read(#[source] Errno),
 }
 
-/// Reads until the writer closes.
-pub(crate) fn read_all(input: impl AsFd, deadline: Deadline) -> Result<Vec<u8>, InputError> {
+/// Reads until the writer closes, at most so many bytes.
+pub(crate) fn read_all(
+    input: impl AsFd,
+    most: usize,
+    deadline: Deadline,
+) -> Result<Vec<u8>, InputError> {
     let mut text = Vec::new();
     let mut piece = vec![0; 1 << 16];
     loop {
@@ -37,8 +44,8 @@ pub(crate) fn read_all(input: impl AsFd, deadline: Deadline) -> Result<Vec<u8>, 
             Err(error) => return Err(InputError::Read(error)),
         };
         text.extend(piece.iter().take(length));
-        if text.len() > MAXIMUM_INPUT {
-            return Err(InputError::TooLong);
+        if text.len() > most {
+            return Err(InputError::TooLong(most));
         }
     }
 }
@@ -70,7 +77,12 @@ mod tests {
         let expected = text.clone();
         let writing = std::thread::spawn(move || writer.write_all(&text).unwrap());
 
-        let read = read_all(&reader, Deadline::after(Duration::from_secs(10))).unwrap();
+        let read = read_all(
+            &reader,
+            MAXIMUM_INPUT,
+            Deadline::after(Duration::from_secs(10)),
+        )
+        .unwrap();
 
         writing.join().unwrap();
         assert_eq!(read, expected);
@@ -81,17 +93,26 @@ mod tests {
         let (reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(b"{").unwrap();
 
-        let read = read_all(&reader, Deadline::after(Duration::from_millis(50)));
+        let read = read_all(
+            &reader,
+            MAXIMUM_INPUT,
+            Deadline::after(Duration::from_millis(50)),
+        );
 
         assert!(matches!(read, Err(InputError::NeverClosed)), "{read:?}");
     }
 
     #[test]
     fn cn15_an_endless_input_is_refused() {
-        let zeros = std::fs::File::open("/dev/zero").unwrap();
+        for most in [MAXIMUM_INPUT, MAXIMUM_GC_INPUT] {
+            let zeros = std::fs::File::open("/dev/zero").unwrap();
 
-        let read = read_all(&zeros, Deadline::after(Duration::from_secs(10)));
+            let read = read_all(&zeros, most, Deadline::after(Duration::from_secs(10)));
 
-        assert!(matches!(read, Err(InputError::TooLong)), "{read:?}");
+            assert!(
+                matches!(read, Err(InputError::TooLong(it)) if it == most),
+                "{most}"
+            );
+        }
     }
 }

@@ -13,7 +13,12 @@ const WAIT: Duration = Duration::from_secs(1);
 
 /// The text to print.
 pub(crate) fn run() -> String {
-    let text = input::read_all(std::io::stdin(), Deadline::after(WAIT)).unwrap_or_default();
+    let text = input::read_all(
+        std::io::stdin(),
+        input::MAXIMUM_INPUT,
+        Deadline::after(WAIT),
+    )
+    .unwrap_or_default();
     let document = ConfigDocument::decode(&text).ok();
     version_reply(document.as_ref().and_then(ConfigDocument::version_text))
 }
