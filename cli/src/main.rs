@@ -5,6 +5,7 @@
 
 mod daemon;
 mod peers;
+mod printable;
 mod status;
 mod table;
 
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("sotto: {error:#}");
+            eprintln!("sotto: {}", printable::printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,7 @@ use node_status::{NodeStatus, PeerStatus, TunnelStatus};
 use serde::Serialize;
 
 use crate::Output;
+use crate::printable::json;
 use crate::table::{bytes, span, table, until};
 
 #[derive(Serialize)]
@@ -19,7 +20,7 @@ struct Peers<'a> {
 /// When it cannot be written as JSON.
 pub(crate) fn print(status: &NodeStatus, output: Output) -> Result<String> {
     match output {
-        Output::Json => Ok(serde_json::to_string_pretty(&Peers {
+        Output::Json => Ok(json(&Peers {
             peers: &status.peers,
             refused: &status.refused,
         })?),

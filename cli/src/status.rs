@@ -4,6 +4,7 @@ use anyhow::Result;
 use node_status::{GuardStatus, NodeStatus, TunnelStatus};
 
 use crate::Output;
+use crate::printable::json;
 use crate::table::{span, table, until};
 
 /// Prints the node's own state.
@@ -12,7 +13,7 @@ use crate::table::{span, table, until};
 /// When it cannot be written as JSON.
 pub(crate) fn print(status: &NodeStatus, output: Output) -> Result<String> {
     match output {
-        Output::Json => Ok(serde_json::to_string_pretty(status)?),
+        Output::Json => Ok(json(status)?),
         Output::Table => Ok(text(status)),
     }
 }

@@ -1,7 +1,13 @@
 //! Columns of text, and numbers as people write them.
 
+use crate::printable::printable;
+
 /// Lays rows out in columns, two spaces apart; the first row is the heading.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| printable(cell)).collect())
+        .collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -64,6 +70,18 @@ pub(crate) fn until(date: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{bytes, span, table};
+
+    #[test]
+    fn bi16_foreign_text_cannot_drive_a_terminal() {
+        let rows = [vec![
+            "mallory\u{1b}[2J\r\n".to_owned(),
+            "\u{9b}31m".to_owned(),
+        ]];
+
+        let text = table(&rows);
+
+        assert_eq!(text, r"mallory\u{1b}[2J\u{d}\u{a}  \u{9b}31m");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -1,0 +1,89 @@
+//! Foreign text, made fit for a terminal.
+//!
+//! Names and reasons come from the store and from peers. A control character among them could clear
+//! the screen, write over a line or answer as if it were typed; Unicode's invisible ones can show a
+//! line in another order than it has.
+
+use serde::Serialize;
+
+/// The text with such characters spelled out, as `\u{1b}`.
+pub(crate) fn printable(text: &str) -> String {
+    spell(
+        text,
+        |c| c.is_control(),
+        |c, shown| shown.extend(c.escape_unicode()),
+    )
+}
+
+/// A value as JSON, with such characters as JSON writes them: it is the same value.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string_pretty(value)?;
+    let is_control = |c: char| c.is_control() && c != '\n';
+    Ok(spell(&text, is_control, |c, shown| {
+        let mut units = [0; 2];
+        for unit in c.encode_utf16(&mut units) {
+            shown.push_str(&format!("\\u{unit:04x}"));
+        }
+    }))
+}
+
+fn spell(
+    text: &str,
+    is_control: impl Fn(char) -> bool,
+    write: impl Fn(char, &mut String),
+) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_control(c) || is_invisible(c) {
+            write(c, &mut shown);
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Zero-width characters, line separators, and the bidirectional controls of Unicode's annex 9.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{json, printable};
+
+    const FOREIGN: &str = "mallory\u{1b}[2J\u{7f}\u{9b}31m\r\n\u{202e}";
+
+    #[test]
+    fn bi16_foreign_text_has_no_control_characters() {
+        assert_eq!(
+            printable(FOREIGN),
+            r"mallory\u{1b}[2J\u{7f}\u{9b}31m\u{d}\u{a}\u{202e}"
+        );
+        assert_eq!(printable("Zoë, 日本 -> \\"), "Zoë, 日本 -> \\");
+    }
+
+    #[test]
+    fn bi16_json_has_none_either_and_is_the_same_value() {
+        let text = json(&[FOREIGN]).unwrap();
+
+        assert_eq!(
+            text,
+            "[\n  \"mallory\\u001b[2J\\u007f\\u009b31m\\r\\n\\u202e\"\n]"
+        );
+        assert_eq!(
+            serde_json::from_str::<Vec<String>>(&text).unwrap(),
+            [FOREIGN]
+        );
+    }
+}
