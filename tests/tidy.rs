@@ -80,13 +80,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("sotto", &["node-status"]),
     (
         "sotto-tests",
-        &[
-            "cluster-store",
-            "cni-protocol",
-            "node-identity",
-            "node-status",
-            "tunnel-core",
-        ],
+        &["node-identity", "node-status", "tunnel-core"],
     ),
 ];
 
