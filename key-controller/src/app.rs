@@ -41,7 +41,7 @@ pub(crate) fn run() -> Result<()> {
             create_root(&state.folder()?, trust_domain)?;
         }
         Verb::Root(RootVerb::Pin { state }) => {
-            println!("{}", verbs::read(&state.folder()?)?.pin);
+            println!("{}", ledger(&state)?.read()?.pin);
         }
         Verb::Token(TokenVerb::Create {
             state,
@@ -59,13 +59,13 @@ pub(crate) fn run() -> Result<()> {
             )?;
         }
         Verb::Token(TokenVerb::List { state }) => {
-            print!("{}", verbs::tokens(&verbs::read(&state.folder()?)?, now()?));
+            print!("{}", verbs::tokens(&ledger(&state)?.read()?, now()?));
         }
         Verb::Nodes { state } => {
-            print!("{}", verbs::nodes(&verbs::read(&state.folder()?)?, now()?));
+            print!("{}", verbs::nodes(&ledger(&state)?.read()?, now()?));
         }
         Verb::Revoke { state, node } => {
-            let file = LedgerFile::in_folder(&state.folder()?);
+            let file = ledger(&state)?;
             let revoked = verbs::revoke(&file, &node, now()?)?;
             println!(
                 "revoked {node} ({}), {}",
@@ -74,7 +74,7 @@ pub(crate) fn run() -> Result<()> {
             );
         }
         Verb::Approve { state, node } => {
-            let (uid, key) = verbs::approve(&LedgerFile::in_folder(&state.folder()?), &node)?;
+            let (uid, key) = verbs::approve(&ledger(&state)?, &node)?;
             println!("approved key {key} for {node} ({uid})");
         }
         Verb::Run { config } => {
@@ -89,6 +89,13 @@ pub(crate) fn run() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The ledger of a folder that nobody else can have touched.
+fn ledger(state: &State) -> Result<LedgerFile> {
+    let folder = state.folder()?;
+    state::check(&folder)?;
+    Ok(LedgerFile::in_folder(&folder))
 }
 
 fn create_root(folder: &Path, trust_domain: TrustDomain) -> Result<()> {
@@ -108,7 +115,7 @@ fn create_token(state: &State, invitation: &Invitation) -> Result<()> {
         }
     }
     let now = now()?;
-    let issued = LedgerFile::in_folder(&state.folder()?).update(|ledger| {
+    let issued = ledger(state)?.update(|ledger| {
         tokens::invite(ledger, invitation, now, &mut random()).map_err(anyhow::Error::from)
     })?;
     if issued.needs_approval {

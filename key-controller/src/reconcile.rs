@@ -52,6 +52,7 @@ impl StepError {
                 | LedgerError::Conflict { .. } => true,
                 LedgerError::Missing { .. }
                 | LedgerError::Damaged { .. }
+                | LedgerError::Unsafe(_)
                 | LedgerError::Exists { .. } => false,
             },
         }

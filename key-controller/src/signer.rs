@@ -7,13 +7,12 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use kept_files::Links;
+use kept_files::{FileError, Links};
 use node_identity::{
     IssueError, KeyError, NodeCertificateTerms, NodeUid, Pin, RevocationList, RootCertificate,
     RootError, RootKey, SpiffeId, TrustDomain, UnixTime,
 };
 use rand_core::CryptoRng;
-use zeroize::Zeroizing;
 
 use crate::ledger::NodeRecord;
 
@@ -44,6 +43,8 @@ pub(crate) enum SignerError {
         #[source]
         source: io::Error,
     },
+    #[error("open root")]
+    Unsafe(#[source] FileError),
     #[error("open root key {}: it is damaged, put back its backup", path.display())]
     DamagedKey {
         path: PathBuf,
@@ -111,7 +112,7 @@ impl Signer {
         trust_domain: &TrustDomain,
     ) -> Result<Self, SignerError> {
         let path = folder.join(KEY);
-        let bytes = read(&path)?;
+        let bytes = there(&path, kept_files::read_secret(&path, MAX_BYTES))?;
         let text = std::str::from_utf8(&bytes).map_err(|_| KeyError::Pem);
         let key = text
             .and_then(RootKey::from_pem)
@@ -128,7 +129,8 @@ impl Signer {
             });
         }
         let path = folder.join(CERTIFICATE);
-        let certificate = RootCertificate::from_der(&read(&path)?).map_err(|source| {
+        let bytes = there(&path, kept_files::read(&path, MAX_BYTES, Links::Refuse))?;
+        let certificate = RootCertificate::from_der(&bytes).map_err(|source| {
             SignerError::DamagedCertificate {
                 path: path.clone(),
                 source,
@@ -184,11 +186,13 @@ impl Signer {
     }
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, SignerError> {
+/// What reading a file of the root came to.
+fn there<T>(path: &Path, read: Result<Option<T>, FileError>) -> Result<T, SignerError> {
     let path = path.to_path_buf();
-    match kept_files::read(&path, MAX_BYTES, Links::Follow) {
-        Ok(Some(bytes)) => Ok(Zeroizing::new(bytes)),
+    match read {
+        Ok(Some(bytes)) => Ok(bytes),
         Ok(None) => Err(SignerError::Missing { path }),
+        Err(error) if error.is_in_the_file() => Err(SignerError::Unsafe(error)),
         Err(error) => {
             let source = error.into();
             Err(SignerError::Read { path, source })

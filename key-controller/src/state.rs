@@ -1,14 +1,17 @@
 //! The controller's own folder: root key, root certificate, ledger, and the lock that a running
 //! controller holds. Nobody but the controller's user may look inside.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use kept_files::FileError;
 use nix::fcntl::{Flock, FlockArg};
 
 const LOCK: &str = "controller.lock";
+
+/// Root key and ledger lie in it.
+const MODE: u32 = 0o700;
 
 /// Held while a controller runs; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -17,26 +20,13 @@ pub(crate) struct RunLock(#[expect(dead_code, reason = "held, never looked at")]
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
-    #[error("create state folder {}: may this user write there?", path.display())]
-    Create {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
     #[error(
         "open state folder {}: has `sotto-controller root create` been run, and by this user?",
         path.display()
     )]
-    Open {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error(
-        "open state folder {}: other users may look into it (mode {mode:04o}): chmod 0700 it",
-        path.display()
-    )]
-    TooOpen { path: PathBuf, mode: u32 },
+    Missing { path: PathBuf },
+    #[error("open state folder")]
+    Unusable(#[source] FileError),
     #[error("lock {}: another controller runs on this state folder", path.display())]
     Running { path: PathBuf },
     #[error("lock {}: may this user write there?", path.display())]
@@ -47,35 +37,19 @@ pub(crate) enum StateError {
     },
 }
 
-/// Makes the folder, closed to others; one that is there must be closed already, for it may be
-/// somebody else's.
+/// Makes the folder, closed to others; one that is there must be ours and closed already, for it may
+/// be somebody else's.
 pub(crate) fn create(folder: &Path) -> Result<(), StateError> {
-    if folder.is_dir() {
-        return check(folder);
-    }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|source| StateError::Create {
-            path: folder.to_path_buf(),
-            source,
-        })
+    kept_files::create_directory(folder, MODE).map_err(StateError::Unusable)
 }
 
-/// Checks that the folder is there and closed to others.
+/// Checks that the folder is there, ours and closed to others.
 pub(crate) fn check(folder: &Path) -> Result<(), StateError> {
-    let failed = |source| StateError::Open {
-        path: folder.to_path_buf(),
-        source,
-    };
-    let mode = fs::metadata(folder).map_err(failed)?.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 {
+    if kept_files::find_directory(folder, MODE).map_err(StateError::Unusable)? {
         return Ok(());
     }
-    Err(StateError::TooOpen {
+    Err(StateError::Missing {
         path: folder.to_path_buf(),
-        mode,
     })
 }
 

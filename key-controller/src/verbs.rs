@@ -1,7 +1,6 @@
 //! The verbs that a person types beside a running controller. They change the ledger by compare
 //! and swap; the running controller notices.
 
-use std::path::Path;
 use std::time::Duration;
 
 use node_identity::{IkHash, NodeUid, UnixTime};
@@ -160,9 +159,4 @@ fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
         text.push('\n');
     }
     text
-}
-
-/// Reads the ledger for a verb that only shows it.
-pub(crate) fn read(folder: &Path) -> Result<Ledger, LedgerError> {
-    LedgerFile::in_folder(folder).read()
 }

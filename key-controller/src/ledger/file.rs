@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use kept_files::Links;
+use kept_files::FileError;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -61,6 +61,8 @@ pub(crate) enum LedgerError {
         #[source]
         source: io::Error,
     },
+    #[error("open ledger")]
+    Unsafe(#[source] FileError),
     #[error("write ledger {}: is the disk full or read-only?", path.display())]
     Write {
         path: PathBuf,
@@ -82,21 +84,17 @@ impl LedgerFile {
 
     /// Reads the ledger.
     pub(crate) fn read(&self) -> Result<Ledger, LedgerError> {
-        let failed = |source| LedgerError::Read {
-            path: self.path.clone(),
-            source,
+        let path = self.path.clone();
+        let bytes = match kept_files::read_secret(&path, MAX_BYTES) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Err(LedgerError::Missing { path }),
+            Err(error) if error.is_in_the_file() => return Err(LedgerError::Unsafe(error)),
+            Err(error) => {
+                let source = error.into();
+                return Err(LedgerError::Read { path, source });
+            }
         };
-        let read = kept_files::read(&self.path, MAX_BYTES, Links::Follow);
-        let bytes =
-            Zeroizing::new(read.map_err(|error| failed(error.into()))?.ok_or_else(|| {
-                LedgerError::Missing {
-                    path: self.path.clone(),
-                }
-            })?);
-        decode(&bytes).map_err(|what| LedgerError::Damaged {
-            path: self.path.clone(),
-            what,
-        })
+        decode(&bytes).map_err(|what| LedgerError::Damaged { path, what })
     }
 
     /// Writes the first version.

@@ -257,7 +257,73 @@ fn a_state_folder_open_to_others_is_refused_with_the_cure() {
 
     let said = rig.start_in_vain();
 
-    assert!(said.contains("chmod 0700"), "{said}");
+    assert!(said.contains("chmod 700"), "{said}");
+}
+
+#[test]
+fn kl13_a_root_key_or_ledger_that_others_can_have_touched_is_refused_with_the_cure() {
+    for name in ["root.key", "ledger"] {
+        let rig = Rig::new();
+        let path = rig.state().join(name);
+        let whole = fs::read(&path).unwrap();
+        let elsewhere = rig.config().with_file_name("elsewhere");
+        let refused = |cure: &str| {
+            let said = rig.start_in_vain();
+            let last = said.lines().last().unwrap();
+            assert!(
+                last.contains(path.to_str().unwrap()) && last.contains(cure),
+                "{cure}: {said}"
+            );
+        };
+
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        refused("mode is 640, not 600; if nobody else has read it, chmod 600 it");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        // Only root can give files away.
+        if std::os::unix::fs::chown(&path, Some(1), None).is_ok() {
+            refused("belongs to user 1");
+        }
+        fs::rename(&path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        refused("put the file itself there");
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        refused("put the file itself there");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        refused("put the file itself there");
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, whole.repeat((128 << 20) / whole.len())).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        refused("is it the right file?");
+        assert!(!rig.store_folder().exists(), "{name}: nothing published");
+    }
+}
+
+#[test]
+fn no_verb_uses_a_state_folder_of_somebody_else() {
+    let rig = Rig::new();
+    let verbs: [&[&str]; 4] = [
+        &["nodes"],
+        &["token", "list"],
+        &["token", "create", "--node", "alice"],
+        &["revoke", "alice"],
+    ];
+
+    fs::set_permissions(rig.state(), Permissions::from_mode(0o750)).unwrap();
+    for verb in verbs {
+        let said = complaint(&rig.verb(verb));
+        assert!(said.contains("chmod 700"), "{verb:?}: {said}");
+    }
+    fs::set_permissions(rig.state(), Permissions::from_mode(0o700)).unwrap();
+    // Only root can give folders away.
+    if std::os::unix::fs::chown(rig.state(), Some(1), None).is_ok() {
+        for verb in verbs {
+            let said = complaint(&rig.verb(verb));
+            assert!(said.contains("belongs to user 1"), "{verb:?}: {said}");
+        }
+        assert!(rig.start_in_vain().contains("belongs to user 1"));
+    }
 }
 
 #[test]
@@ -272,7 +338,7 @@ fn root_create_does_not_close_a_folder_that_is_somebodys() {
         &[&words[..], &[folder.to_str().unwrap()]].concat(),
     ));
 
-    assert!(said.contains("chmod 0700"), "{said}");
+    assert!(said.contains("chmod 700"), "{said}");
     assert_eq!(
         fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
         0o755
