@@ -10,8 +10,8 @@ mod outputs;
 mod show;
 mod suspicion;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -52,7 +52,7 @@ pub(crate) struct Node {
     guard_state: GuardState,
     node_state: Option<NodeState>,
     /// The admitted peers' addresses.
-    endpoints: BTreeMap<IpAddr, NodeName>,
+    endpoints: BTreeSet<IpAddr>,
     suspicions: Suspicions,
     lately: Vec<NodeUid>,
     names: BTreeMap<PeerIndex, NodeName>,
@@ -128,7 +128,7 @@ impl Node {
             outputs: parts.outputs,
             guard_state: GuardState::Stands,
             node_state: None,
-            endpoints: BTreeMap::new(),
+            endpoints: BTreeSet::new(),
             suspicions: Suspicions::default(),
             lately: Vec::new(),
             names: BTreeMap::new(),
@@ -211,35 +211,8 @@ impl Node {
     pub(crate) fn handle_lane(&mut self, event: LaneEvent) {
         let now = clock::now();
         self.tell_time(now);
-        match event {
-            LaneEvent::ControlDatagram { source, datagram } => {
-                self.handle_datagram(source, &datagram, now);
-            }
-            LaneEvent::Want(_)
-            | LaneEvent::RekeyDue(_)
-            | LaneEvent::FirstOpened(_)
-            | LaneEvent::UnknownIndex(_) => self.control.handle_lane_event(event, now.moment),
-        }
-        self.carry_out();
-    }
-
-    /// Says who seems to have sent a message that is refused.
-    fn handle_datagram(&mut self, source: SocketAddr, datagram: &[u8], now: Now) {
-        let before = self.control.refusals().clone();
-        self.control.handle_datagram(source, datagram, now.moment);
-        let refused = self
-            .control
-            .refusals()
-            .iter()
-            .filter(|(reason, count)| before.get(reason) != Some(count));
-        let reasons: Vec<String> = refused.map(|(reason, _)| reason.to_string()).collect();
-        let node = self
-            .endpoints
-            .get(&source.ip())
-            .map_or_else(|| source.ip().to_string(), ToString::to_string);
-        for reason in reasons {
-            self.suspicions.handle_refusal(&node, &reason, now.moment);
-        }
+        self.control.handle_lane_event(event, now.moment);
+        self.carry_out(now.moment);
     }
 
     /// Takes what the watchdog says; it has logged it already.
@@ -261,7 +234,7 @@ impl Node {
         let now = clock::now();
         self.tell_time(now);
         self.control.handle_memory_copied(now.moment);
-        self.carry_out();
+        self.carry_out(now.moment);
     }
 
     /// Whether the tun device was deleted or a lane ended: only a new start helps.
@@ -275,7 +248,7 @@ impl Node {
         let now = clock::now();
         self.tell_time(now);
         self.control.handle_timeout(now.moment);
-        self.carry_out();
+        self.carry_out(now.moment);
         self.ask_and_publish(now);
     }
 

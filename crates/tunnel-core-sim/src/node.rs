@@ -345,7 +345,8 @@ impl Node {
             | ControlEvent::TransportInstalled { .. }
             | ControlEvent::TransportChosen { .. }
             | ControlEvent::SendingStopped { .. }
-            | ControlEvent::TransportForgotten { .. } => {}
+            | ControlEvent::TransportForgotten { .. }
+            | ControlEvent::DatagramRefused { .. } => {}
         }
     }
 

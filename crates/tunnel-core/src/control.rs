@@ -160,15 +160,17 @@ impl Control {
                     Some((owner, pair)) if owner == peer => Ok((peer, pair)),
                     Some(_) | None => Err(DatagramRefusal::UnknownIndex),
                 })
-                .map(|(peer, pair)| {
+                .and_then(|(peer, pair)| {
                     self.with_peer(peer, now, |peer, env| {
-                        peer.handle_datagram(pair, datagram, env);
-                    });
+                        peer.handle_datagram(pair, datagram, env)
+                    })
+                    .unwrap_or(Ok(()))
                 }),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = handled {
-            self.out.refuse(reason);
+            let peer = self.by_endpoint.get(&source.ip()).copied();
+            self.out.refuse(source, peer, reason);
         }
     }
 
@@ -253,7 +255,7 @@ impl Control {
 
     /// What happened next.
     pub fn poll_event(&mut self) -> Option<ControlEvent> {
-        self.out.events.pop_front()
+        self.out.poll_event()
     }
 
     /// When [`Self::handle_timeout`] has something to do, and what; any `handle_*` may change it.
@@ -320,9 +322,9 @@ impl Control {
             own: own_rank,
         };
         self.with_peer(peer, now, |peer, env| {
-            peer.handle_initiation(pair, datagram, env);
-        });
-        Ok(())
+            peer.handle_initiation(pair, datagram, env)
+        })
+        .unwrap_or(Ok(()))
     }
 
     fn peer_at(&self, source: SocketAddr) -> Result<PeerIndex, DatagramRefusal> {
@@ -379,24 +381,22 @@ impl Control {
         }
     }
 
-    fn with_peer(
+    fn with_peer<T>(
         &mut self,
         index: PeerIndex,
         now: Moment,
-        act: impl FnOnce(&mut Peer, &mut Env<'_>),
-    ) {
-        self.with_peer_and_hints(index, now, |peer, _, env| act(peer, env));
+        act: impl FnOnce(&mut Peer, &mut Env<'_>) -> T,
+    ) -> Option<T> {
+        self.with_peer_and_hints(index, now, |peer, _, env| act(peer, env))
     }
 
-    fn with_peer_and_hints(
+    fn with_peer_and_hints<T>(
         &mut self,
         index: PeerIndex,
         now: Moment,
-        act: impl FnOnce(&mut Peer, &mut HintBudget, &mut Env<'_>),
-    ) {
-        let Some(peer) = self.peers.get_mut(&index) else {
-            return;
-        };
+        act: impl FnOnce(&mut Peer, &mut HintBudget, &mut Env<'_>) -> T,
+    ) -> Option<T> {
+        let peer = self.peers.get_mut(&index)?;
         let mut env = Env {
             now,
             settings: &self.settings,
@@ -408,8 +408,9 @@ impl Control {
             stamps: &mut self.stamps,
             out: &mut self.out,
         };
-        act(peer, &mut self.hints, &mut env);
+        let done = act(peer, &mut self.hints, &mut env);
         self.deadlines.set(index, peer.poll_timeout());
+        Some(done)
     }
 }
 

@@ -30,14 +30,14 @@ impl Node {
                 error = format!("{error:#}"),
                 "State directory cannot be written: what is new about peers waits, it is tried again"
             );
-            self.carry_out();
+            self.carry_out(now.moment);
             return;
         }
         let learned = std::mem::take(&mut self.learned);
         if learned.set {
             self.admit(now);
         }
-        self.carry_out();
+        self.carry_out(now.moment);
         self.install_generation(now).await;
         self.update_guard();
         self.update_node_state();
@@ -47,11 +47,10 @@ impl Node {
     fn admit(&mut self, now: Now) {
         let admitted = self.peers.admitted();
         self.control.handle_peers(&admitted, now.moment);
-        let addresses = admitted.iter().flat_map(|peer| {
-            let addresses = peer.certificate().terms().addresses.iter();
-            addresses.map(|address| (*address, peer.identity().name.clone()))
-        });
-        self.endpoints = addresses.collect();
+        let addresses = admitted
+            .iter()
+            .flat_map(|peer| &peer.certificate().terms().addresses);
+        self.endpoints = addresses.copied().collect();
     }
 
     async fn install_generation(&mut self, now: Now) {
@@ -81,7 +80,7 @@ impl Node {
             Ok(()) => info!(generation = %number, "Tunnel key in use"),
             Err(error) => error!(%error, "Tunnel key cannot be used"),
         }
-        self.carry_out();
+        self.carry_out(now.moment);
     }
 
     pub(super) fn ask_and_publish(&mut self, now: Now) {
@@ -94,7 +93,7 @@ impl Node {
 
     /// Carries out what the agreement wants: lanes first, because a peer that is told of a transport
     /// may use it at once.
-    pub(super) fn carry_out(&mut self) {
+    pub(super) fn carry_out(&mut self, now: Moment) {
         while let Some((lane, command)) = self.control.poll_lane_command() {
             self.outputs.command(lane, command);
         }
@@ -102,12 +101,13 @@ impl Node {
             self.outputs.transmit(&transmit);
         }
         while let Some(event) = self.control.poll_event() {
-            self.handle_control(&event);
+            self.handle_control(&event, now);
         }
     }
 
-    fn handle_control(&mut self, event: &ControlEvent) {
-        log::say(event, &mut self.names);
+    fn handle_control(&mut self, event: &ControlEvent, now: Moment) {
+        log::remember(event, &mut self.names);
+        log::say(event, &self.names);
         let kept = match event {
             ControlEvent::StampAdvanced {
                 generation,
@@ -128,6 +128,20 @@ impl Node {
             }
             ControlEvent::AgreementGivenUp { .. } => {
                 self.counts.agreements_failed += 1;
+                Ok(())
+            }
+            ControlEvent::DatagramRefused {
+                source,
+                peer,
+                reason,
+                count,
+            } => {
+                let node = peer.map_or_else(
+                    || source.ip().to_string(),
+                    |peer| log::name(peer, &self.names).to_owned(),
+                );
+                let reason = reason.to_string();
+                self.suspicions.handle_refusal(&node, &reason, *count, now);
                 Ok(())
             }
             ControlEvent::PeerAdded { .. }

@@ -7,9 +7,8 @@ use tracing::{debug, error, info, warn};
 use tunnel_core::control::{ControlEvent, NewGenerationReason, PeerEnd};
 use tunnel_core::plane::PeerIndex;
 
-/// Logs an event and keeps the names by which later ones are told.
-pub(super) fn say(event: &ControlEvent, names: &mut BTreeMap<PeerIndex, NodeName>) {
-    remember(event, names);
+/// Logs an event.
+pub(super) fn say(event: &ControlEvent, names: &BTreeMap<PeerIndex, NodeName>) {
     match event {
         ControlEvent::PeerAdded {
             identity,
@@ -68,17 +67,20 @@ pub(super) fn say(event: &ControlEvent, names: &mut BTreeMap<PeerIndex, NodeName
             generation,
             seconds,
         } => debug!(%generation, seconds, "Handshake timestamp remembered"),
+        // Whoever floods must not fill the log: `suspicion.rs` says these.
+        ControlEvent::DatagramRefused { .. } => {}
     }
 }
 
-/// A peer that is gone keeps its name: its number is never another's.
-fn remember(event: &ControlEvent, names: &mut BTreeMap<PeerIndex, NodeName>) {
+/// Keeps the names by which later events are told. A peer that is gone keeps its own: its number is
+/// never another's.
+pub(super) fn remember(event: &ControlEvent, names: &mut BTreeMap<PeerIndex, NodeName>) {
     if let ControlEvent::PeerAdded { peer, identity, .. } = event {
         names.insert(*peer, identity.name.clone());
     }
 }
 
-fn name(peer: PeerIndex, names: &BTreeMap<PeerIndex, NodeName>) -> &str {
+pub(super) fn name(peer: PeerIndex, names: &BTreeMap<PeerIndex, NodeName>) -> &str {
     names.get(&peer).map_or("?", NodeName::as_str)
 }
 

@@ -117,7 +117,7 @@ impl Node {
     pub(super) fn update_guard(&mut self) {
         let own = self.credentials.pod_ranges();
         let mut nodes = self.config.endpoints.clone();
-        nodes.extend(self.endpoints.keys());
+        nodes.extend(&self.endpoints);
         nodes.sort_unstable();
         nodes.dedup();
         let plan = GuardPlan {

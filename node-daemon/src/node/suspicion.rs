@@ -30,9 +30,9 @@ struct Kind {
 }
 
 impl Suspicions {
-    /// Notes a refused control message that came from a peer's endpoint, or from a stranger's.
-    pub(super) fn handle_refusal(&mut self, node: &str, reason: &str, now: Moment) {
-        if let Some(count) = self.note(node, reason, 1, now) {
+    /// Notes refused control messages that came from a peer's endpoint, or from a stranger's.
+    pub(super) fn handle_refusal(&mut self, node: &str, reason: &str, count: u64, now: Moment) {
+        if let Some(count) = self.note(node, reason, count, now) {
             warn!(node, reason, count, "Handshake refused");
         }
     }

@@ -143,6 +143,17 @@ pub enum ControlEvent {
         /// Seconds since 1970.
         seconds: u64,
     },
+    /// Datagrams were refused. Of one peer and reason, all since the last call are told together.
+    DatagramRefused {
+        /// Where the first of them came from, as it says.
+        source: SocketAddr,
+        /// Whose endpoint that is.
+        peer: Option<PeerIndex>,
+        /// Why.
+        reason: DatagramRefusal,
+        /// How many.
+        count: u64,
+    },
 }
 
 /// How many datagrams were refused, by reason.
@@ -153,8 +164,16 @@ pub type Refusals = BTreeMap<DatagramRefusal, u64>;
 pub(super) struct Outbox {
     pub(super) transmits: VecDeque<Transmit>,
     pub(super) commands: VecDeque<(LaneIndex, LaneCommand)>,
-    pub(super) events: VecDeque<ControlEvent>,
+    events: VecDeque<ControlEvent>,
     pub(super) refusals: Refusals,
+    /// Refusals not told yet. As many as there are peers and reasons at the most, whoever floods.
+    untold: BTreeMap<(Option<PeerIndex>, DatagramRefusal), Untold>,
+}
+
+#[derive(Debug)]
+struct Untold {
+    source: SocketAddr,
+    count: u64,
 }
 
 impl Outbox {
@@ -162,8 +181,27 @@ impl Outbox {
         self.events.push_back(event);
     }
 
-    pub(super) fn refuse(&mut self, reason: DatagramRefusal) {
+    pub(super) fn refuse(
+        &mut self,
+        source: SocketAddr,
+        peer: Option<PeerIndex>,
+        reason: DatagramRefusal,
+    ) {
         *self.refusals.entry(reason).or_default() += 1;
+        let first = Untold { source, count: 0 };
+        self.untold.entry((peer, reason)).or_insert(first).count += 1;
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<ControlEvent> {
+        self.events.pop_front().or_else(|| {
+            let ((peer, reason), Untold { source, count }) = self.untold.pop_first()?;
+            Some(ControlEvent::DatagramRefused {
+                source,
+                peer,
+                reason,
+                count,
+            })
+        })
     }
 
     /// Tells every lane.

@@ -79,8 +79,8 @@ pub(super) struct Outcome {
     pub(super) confirmed: bool,
     /// An initiation was authenticated.
     pub(super) responded: bool,
-    /// An initiation's timestamp was stale.
-    pub(super) stale: bool,
+    /// The datagram is refused.
+    pub(super) refused: Option<DatagramRefusal>,
     /// The wish was given up.
     pub(super) gave_up: bool,
 }
@@ -91,7 +91,7 @@ impl Outcome {
         self.opened |= other.opened;
         self.confirmed |= other.confirmed;
         self.responded |= other.responded;
-        self.stale |= other.stale;
+        self.refused = self.refused.or(other.refused);
         self.gave_up |= other.gave_up;
     }
 }
@@ -202,8 +202,10 @@ impl Pair {
         env: &mut Env<'_>,
     ) -> Outcome {
         if self.ensure_session(env).is_err() {
-            env.out.refuse(DatagramRefusal::WeakKey);
-            return Outcome::default();
+            return Outcome {
+                refused: Some(DatagramRefusal::WeakKey),
+                ..Outcome::default()
+            };
         }
         let Some(anchored) = &mut self.session else {
             return Outcome::default();
@@ -228,15 +230,12 @@ impl Pair {
                 if let Some(message) = message
                     && self.handle_part(&message, pair, env).is_err()
                 {
-                    env.out.refuse(DatagramRefusal::BadMessage);
+                    outcome.refused = Some(DatagramRefusal::BadMessage);
                 }
             }
             Received::Erased => self.agreement.handle_initiation_erased(env.now),
             Received::Cookie => {}
-            Received::Refused(reason) => {
-                outcome.stale = reason == DatagramRefusal::StaleTimestamp;
-                env.out.refuse(reason);
-            }
+            Received::Refused(reason) => outcome.refused = Some(reason),
         }
         outcome.add(self.drive(env));
         outcome

@@ -176,20 +176,31 @@ impl Peer {
     }
 
     /// Takes in a datagram of a session of this peer, or one of its initiations.
-    pub(super) fn handle_datagram(&mut self, rank: PairRank, datagram: &[u8], env: &mut Env<'_>) {
+    pub(super) fn handle_datagram(
+        &mut self,
+        rank: PairRank,
+        datagram: &[u8],
+        env: &mut Env<'_>,
+    ) -> Result<(), DatagramRefusal> {
         let pair = self.pair_is(rank, env);
-        self.with_pair(rank, env, |it, env| it.handle_datagram(datagram, pair, env));
+        let outcome = self.with_pair(rank, env, |it, env| it.handle_datagram(datagram, pair, env));
+        outcome.refused.map_or(Ok(()), Err)
     }
 
     /// Takes in an initiation from one of this peer's generations to one of ours.
-    pub(super) fn handle_initiation(&mut self, rank: PairRank, datagram: &[u8], env: &mut Env<'_>) {
+    pub(super) fn handle_initiation(
+        &mut self,
+        rank: PairRank,
+        datagram: &[u8],
+        env: &mut Env<'_>,
+    ) -> Result<(), DatagramRefusal> {
         if !self.answers(rank.peer, env.now) {
-            env.out.refuse(DatagramRefusal::Superseded);
-        } else if !self.gate.is_open(env.now) {
-            env.out.refuse(DatagramRefusal::OverBudget);
-        } else {
-            self.handle_datagram(rank, datagram, env);
+            return Err(DatagramRefusal::Superseded);
         }
+        if !self.gate.is_open(env.now) {
+            return Err(DatagramRefusal::OverBudget);
+        }
+        self.handle_datagram(rank, datagram, env)
     }
 
     /// Lets time pass.
@@ -287,21 +298,23 @@ impl Peer {
         rank: PairRank,
         env: &mut Env<'_>,
         act: impl FnOnce(&mut Pair, &mut Env<'_>) -> Outcome,
-    ) {
+    ) -> Outcome {
         let position = match self.pairs.binary_search_by_key(&rank, |it| it.rank) {
             Ok(position) => position,
             Err(position) => {
                 let Some(pair) = self.new_pair(rank, env) else {
-                    return;
+                    return Outcome::default();
                 };
                 self.pairs.insert(position, pair);
                 position
             }
         };
-        if let Some(pair) = self.pairs.get_mut(position) {
-            let outcome = act(pair, env);
-            self.settle(outcome, env);
-        }
+        let Some(pair) = self.pairs.get_mut(position) else {
+            return Outcome::default();
+        };
+        let outcome = act(pair, env);
+        self.settle(outcome, env);
+        outcome
     }
 
     fn new_pair(&self, rank: PairRank, env: &Env<'_>) -> Option<Pair> {
@@ -334,7 +347,7 @@ impl Peer {
         if outcome.responded {
             self.gate.charge(env.now);
         }
-        if outcome.stale {
+        if outcome.refused == Some(DatagramRefusal::StaleTimestamp) {
             self.hints.stale_timestamp(self.last, env.now);
         }
         if outcome.gave_up {

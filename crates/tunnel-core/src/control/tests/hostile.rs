@@ -207,3 +207,49 @@ fn i5_noise_does_not_panic_and_is_not_answered() {
     assert!(net.tape.iter().all(|it| it.kind() == 3), "only cookies");
     net.assert_agreed();
 }
+
+#[test]
+fn a_flood_of_refused_datagrams_is_told_once_by_peer_and_reason() {
+    let mut net = Net::acquainted(6, [1, 1]);
+    let (alice, now) = (net.address(ALICE), net.now);
+    let stranger: SocketAddr = "203.0.113.9:51820".parse().unwrap();
+    let bob = &mut net.nodes[BOB].control;
+
+    for _ in 0..10_000 {
+        bob.handle_datagram(alice, b"no message", now);
+        bob.handle_datagram(stranger, b"no message", now);
+    }
+
+    let told = |source, peer| ControlEvent::DatagramRefused {
+        source,
+        peer,
+        reason: DatagramRefusal::Malformed,
+        count: 10_000,
+    };
+    let events: Vec<_> = std::iter::from_fn(|| bob.poll_event()).collect();
+    assert_eq!(
+        events,
+        [told(stranger, None), told(alice, Some(PeerIndex(0)))]
+    );
+    assert_eq!(net.refused(BOB, DatagramRefusal::Malformed), 20_000);
+}
+
+#[test]
+fn a_replayed_initiation_is_told_with_the_peer_it_seems_to_come_from() {
+    let mut net = Net::connected(7, [1, 1]);
+    let (alice, now) = (net.address(ALICE), net.now);
+    let initiation = net.tape.iter().find(|it| it.kind() == 1);
+    let initiation = initiation.unwrap().payload.clone();
+    let bob = &mut net.nodes[BOB].control;
+
+    bob.handle_datagram(alice, &initiation, now);
+
+    let events = std::iter::from_fn(|| bob.poll_event());
+    let told = ControlEvent::DatagramRefused {
+        source: alice,
+        peer: Some(PeerIndex(0)),
+        reason: DatagramRefusal::StaleTimestamp,
+        count: 1,
+    };
+    assert!(events.collect::<Vec<_>>().contains(&told));
+}
