@@ -18,7 +18,7 @@ use crate::arguments::{Arguments, Command};
 use crate::config::Config;
 use crate::http::{Listeners, Source};
 use crate::lock::NodeLock;
-use crate::preflight::{Machine, preflight};
+use crate::preflight::{Machine, RUNTIME_MODE, STATE_MODE, preflight};
 use crate::telemetry::Shown;
 use crate::uninstall::uninstall;
 use crate::{clock, hygiene, logging, reservations};
@@ -56,9 +56,7 @@ fn load(path: &Path) -> Result<Config> {
 fn run_daemon(config: &Config) -> Result<()> {
     hygiene::protect_memory();
     info!(?config, version = env!("CARGO_PKG_VERSION"), "Starting");
-    kept_files::create_directory(&config.runtime_directory, 0o755)?;
-    let _lock = NodeLock::acquire(&config.runtime_directory)?;
-    kept_files::create_directory(&config.state_directory, 0o700)?;
+    let _lock = claim(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -67,6 +65,17 @@ fn run_daemon(config: &Config) -> Result<()> {
         .block_on(serve_until_stopped(config))?;
     info!("Stopped; guard and pods' links stay");
     Ok(())
+}
+
+/// Takes the node's lock, which tells a second daemon more than the first one's port would. Where
+/// there is no place for the lock, none is made before the machine is found fit.
+fn claim(config: &Config) -> Result<NodeLock> {
+    let directory = &config.runtime_directory;
+    if !kept_files::find_directory(directory, RUNTIME_MODE)? {
+        preflight(config)?;
+        kept_files::create_directory(directory, RUNTIME_MODE)?;
+    }
+    Ok(NodeLock::acquire(directory)?)
 }
 
 /// What ends the daemon.
@@ -91,6 +100,7 @@ async fn serve_until_stopped(config: &Config) -> Result<()> {
     };
     loop {
         let machine = preflight(config)?;
+        kept_files::create_directory(&config.state_directory, STATE_MODE)?;
         match serve(config, machine, &mut stop).await? {
             Ended::Stopped => return Ok(()),
             Ended::PathLost => warn!("Tun device or a lane is gone, everything is set up anew"),

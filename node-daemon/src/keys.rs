@@ -8,7 +8,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use node_identity::{IdentityKey, JoinToken, SpiffeId};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
@@ -139,6 +139,21 @@ fn check_token(config: &Config, token: &JoinToken) -> Result<()> {
     Ok(())
 }
 
+/// Says whether [`open`] would have an identity to give; changes nothing.
+///
+/// # Errors
+/// When an id or the token cannot be used, or there is neither an identity nor a token for one.
+pub(crate) fn foresee(config: &Config) -> Result<()> {
+    let ids = MachineIds::read(config)?;
+    let token = read_join_token(config)?;
+    match find(config, &ids, &identity_file(config))? {
+        Found::Usable(_) => Ok(()),
+        Found::Refused(_) | Found::Absent if token.is_some() => Ok(()),
+        Found::Refused(fault) => Err(refused_without_token(config, &fault)),
+        Found::Absent => Err(no_token(config)),
+    }
+}
+
 /// This node's identity: the one on disk, or a new one for the token's node UID.
 ///
 /// # Errors
@@ -149,13 +164,17 @@ pub(crate) fn open(
     token: Option<&JoinToken>,
     rng: &mut impl CryptoRng,
 ) -> Result<Identity> {
-    let path = config.state_directory.join(IDENTITY_FILE);
-    match find(config, ids, &path)? {
-        Found::Usable(identity)
-            if token.is_none_or(|token| token.identity.uid == identity.id.uid) =>
-        {
-            return Ok(*identity);
-        }
+    let path = identity_file(config);
+    let found = find(config, ids, &path)?;
+    let Some(token) = token else {
+        return match found {
+            Found::Usable(identity) => Ok(*identity),
+            Found::Refused(fault) => Err(refused_without_token(config, &fault)),
+            Found::Absent => Err(no_token(config)),
+        };
+    };
+    match found {
+        Found::Usable(identity) if token.identity.uid == identity.id.uid => return Ok(*identity),
         Found::Usable(identity) => {
             let aside = kept_files::set_aside(&path)?;
             info!(old = %identity.id, aside = %aside.display(), "Join token names a new node UID, a new identity key is made");
@@ -166,17 +185,30 @@ pub(crate) fn open(
         }
         Found::Absent => {}
     }
-    let Some(token) = token else {
-        bail!(
-            "join_token_file = {}: a first enrolment needs a join token there, create one with `sotto-controller token create --node {}`",
-            config
-                .join_token_file
-                .as_ref()
-                .map_or_else(|| "(absent)".to_owned(), |path| format!("{path:?}")),
-            config.node_name
-        );
-    };
     create(config, ids, token, &path, rng)
+}
+
+fn identity_file(config: &Config) -> PathBuf {
+    config.state_directory.join(IDENTITY_FILE)
+}
+
+fn no_token(config: &Config) -> anyhow::Error {
+    anyhow!(
+        "join_token_file = {}: a first enrolment needs a join token there, create one with `sotto-controller token create --node {}`",
+        config
+            .join_token_file
+            .as_ref()
+            .map_or_else(|| "(absent)".to_owned(), |path| format!("{path:?}")),
+        config.node_name
+    )
+}
+
+/// The key stays where it is: perhaps it only wants its mode back.
+fn refused_without_token(config: &Config, fault: &str) -> anyhow::Error {
+    no_token(config).context(format!(
+        "use identity key {}: {fault}; or have a new one made",
+        identity_file(config).display()
+    ))
 }
 
 fn find(config: &Config, ids: &MachineIds, path: &Path) -> Result<Found> {

@@ -19,6 +19,7 @@ use crate::lock::{LOCK_FILE, NodeLock};
 use crate::marks::MARK_FILE;
 use crate::node::LATELY_FILE;
 use crate::peers::disk::{FLOOR_FILE, REVOCATIONS_FILE, VERIFIED_FOLDER};
+use crate::preflight::RUNTIME_MODE;
 use kept_files::FileError;
 
 /// The record of the kernel's settings from before, in the state directory.
@@ -30,7 +31,7 @@ pub(crate) const KERNEL_SETTINGS_FILE: &str = "kernel-settings.json";
 /// When a daemon still runs, or the system refuses something.
 pub(crate) fn uninstall(config: &Config) -> Result<()> {
     let (state, runtime) = (&config.state_directory, &config.runtime_directory);
-    kept_files::create_directory(runtime, 0o755)?;
+    kept_files::create_directory(runtime, RUNTIME_MODE)?;
     let lock = NodeLock::acquire(runtime)?;
     kept_files::remove(&runtime.join(NODE_STATE_FILE))?;
     guard::uninstall(

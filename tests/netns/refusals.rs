@@ -1,5 +1,5 @@
-//! Configurations and machines that a daemon refuses: in one line with key and cure, the kernel
-//! untouched.
+//! Configurations and machines that a daemon refuses: in one line with key and cure, kernel and
+//! directories untouched.
 
 use std::net::UdpSocket;
 
@@ -53,10 +53,9 @@ fn refused(alice: &Node, edit: &str, words: &[&str]) -> Result<()> {
         after == before,
         "{edit}: before:\n{before}\nafter:\n{after}"
     );
-    ensure!(
-        !alice.has("/run/sotto/node.json"),
-        "{edit}: node.json was written"
-    );
+    for made in ["/run/sotto", "/var/lib/sotto"] {
+        ensure!(!alice.has(made), "{edit}: {made} was made");
+    }
     Ok(())
 }
 

@@ -89,6 +89,23 @@ fn kl13_a_key_that_others_could_read_is_set_aside_and_a_new_one_made() {
 }
 
 #[test]
+fn kl13_without_a_token_a_key_that_others_could_read_stays_and_the_cure_is_told() {
+    let place = Place::new();
+    let first = place.key();
+    fs::set_permissions(place.file(), fs::Permissions::from_mode(0o644)).unwrap();
+
+    let refused = format!("{:#}", place.open(None).unwrap_err());
+    fs::set_permissions(place.file(), fs::Permissions::from_mode(0o600)).unwrap();
+
+    assert!(
+        refused.contains("chmod 600") && refused.contains("token create"),
+        "{refused}"
+    );
+    assert_eq!(refused.lines().count(), 1);
+    assert_eq!(place.open(None).unwrap().key.public().hash(), first);
+}
+
+#[test]
 fn kl13_a_key_behind_a_link_is_set_aside_and_the_target_untouched() {
     let place = Place::new();
     let first = place.key();
