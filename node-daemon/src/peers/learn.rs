@@ -78,7 +78,8 @@ impl Peers {
     }
 
     /// A node shows its newest envelope and often the one before. The older is no news; a node of which
-    /// nothing is current is.
+    /// nothing is current is. Of this node the store shows only older ones after a start with a new
+    /// generation.
     pub(super) fn learn_node(
         &mut self,
         node: &PublishedNode,
@@ -114,9 +115,12 @@ impl Peers {
         if known.is_some_and(|known| *known.envelope() == envelope) {
             return Ok(());
         }
-        let peer = envelope
-            .verify(&self.roots, &self.revocations, &self.floor, now)
-            .map_err(|error| Fault::refused(&envelope, &error))?;
+        let verified = envelope.verify(&self.roots, &self.revocations, &self.floor, now);
+        let peer = match verified {
+            Ok(peer) => peer,
+            Err(error) if is_superseded(&error) && self.is_own(&envelope) => return Ok(()),
+            Err(error) => return Err(Fault::refused(&envelope, &error)),
+        };
         if peer.identity().uid == self.own.uid {
             self.learn_own(&peer);
             return Ok(());
@@ -132,6 +136,11 @@ impl Peers {
         }
         self.believe(peer, learned);
         Ok(())
+    }
+
+    fn is_own(&self, envelope: &Envelope) -> bool {
+        let statement = envelope.statement();
+        statement.identity.uid == self.own.uid && statement.identity_key_hash == self.own.key
     }
 
     fn believe(&mut self, peer: VerifiedPeer, learned: &mut Learned) {
@@ -189,15 +198,19 @@ impl Fault {
                 reason: chain(error),
                 severity,
             },
-            superseded: matches!(
-                error,
-                VerifyError::Floor {
-                    source: FloorError::Superseded { .. },
-                    ..
-                }
-            ),
+            superseded: is_superseded(error),
         }
     }
+}
+
+fn is_superseded(error: &VerifyError) -> bool {
+    matches!(
+        error,
+        VerifyError::Floor {
+            source: FloorError::Superseded { .. },
+            ..
+        }
+    )
 }
 
 /// Several faults of one name are told together.

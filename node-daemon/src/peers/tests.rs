@@ -1,7 +1,9 @@
 //! What the store may show, and who is believed then.
 
 use cluster_store::{Published, Refusal, RefusedEntry};
-use node_identity::{Envelope, Floor, Revocations, SignedRevocationList, TrustedRoots, UnixTime};
+use node_identity::{
+    Envelope, Floor, IdentityKey, Revocations, SignedRevocationList, TrustedRoots, UnixTime,
+};
 
 use super::disk::{PeersOnDisk, VERIFIED_FOLDER};
 use super::{Claims, Peers, Standing};
@@ -82,6 +84,43 @@ fn verified_nodes_become_peers_and_the_node_itself_does_not() {
     assert_eq!(names(&mut peers), ["bob"]);
     assert_eq!(peers.own_published().unwrap().0, 1);
     assert_eq!(peers.refused().count(), 0);
+}
+
+/// Alice's set after a start with a new generation, while the store shows an older envelope of the
+/// node with this key.
+fn restarted(cluster: &mut Cluster, in_store: &SampleNode) -> Peers {
+    let older = cluster.authority.envelope(in_store, 1);
+    let newer = cluster.authority.envelope(&cluster.alice, 2);
+    let mut peers = cluster.peers();
+    peers.absorb(&cluster.authority.published(&[]), NOW);
+    peers.set_own(peers.judge_own(&newer, NOW).unwrap());
+    peers.absorb(&cluster.authority.published(&[&older]), NOW);
+    peers
+}
+
+#[test]
+fn this_nodes_own_older_envelope_is_no_news() {
+    let mut cluster = Cluster::new();
+    let alice = SampleNode {
+        key: IdentityKey::from_pem(&cluster.alice.key.to_pem()).unwrap(),
+        id: cluster.alice.id.clone(),
+        number: 1,
+    };
+
+    let peers = restarted(&mut cluster, &alice);
+
+    assert_eq!(peers.refused().count(), 0);
+}
+
+#[test]
+fn an_older_envelope_of_this_node_under_another_key_is_told() {
+    let mut cluster = Cluster::new();
+    let mut twin = SampleNode::new("alice", 1);
+    twin.id = cluster.alice.id.clone();
+
+    let peers = restarted(&mut cluster, &twin);
+
+    assert!(reason(&peers, "alice").contains("superseded"));
 }
 
 #[test]
