@@ -24,6 +24,10 @@ use learn::note;
 /// How long a refusal that comes and goes is not told again.
 const QUIET_FOR: Duration = Duration::from_secs(10);
 
+/// How many refusals are told by name in that time: whoever writes to the store can make up as many
+/// as it holds (a guess at what a person reads).
+const MOST_NAMED: usize = 100;
+
 /// The verified set.
 #[derive(Debug)]
 pub(crate) struct Peers {
@@ -338,18 +342,45 @@ impl Peers {
 
     /// Says each refusal once, and again when its reason changes or it comes back after a while.
     fn say_refused(&mut self, refused: BTreeMap<String, Refused>, now: UnixTime) {
-        self.said
-            .retain(|_, at| now.duration_since(*at) < QUIET_FOR);
-        for (node, fault) in &refused {
-            let again = self.refused.get(node) == Some(fault);
-            let key = (node.clone(), fault.reason.clone());
-            if !again && !self.said.contains_key(&key) {
-                fault.say(node);
-                self.said.insert(key, now);
-            }
+        let Unsaid { named, more } = self.unsaid(&refused, now);
+        for (node, fault) in named {
+            fault.say(node);
+        }
+        if more > 0 {
+            warn!(
+                more,
+                "More refused than is told by name: the status has all"
+            );
         }
         self.refused = refused;
     }
+
+    /// What is to be said, by name as long as there is room. Alarms always are: they take a key.
+    fn unsaid<'a>(&mut self, refused: &'a BTreeMap<String, Refused>, now: UnixTime) -> Unsaid<'a> {
+        self.said
+            .retain(|_, at| now.duration_since(*at) < QUIET_FOR);
+        let mut unsaid = Unsaid::default();
+        for (node, fault) in refused {
+            let key = (node.clone(), fault.reason.clone());
+            if self.refused.get(node) == Some(fault) || self.said.contains_key(&key) {
+                continue;
+            }
+            if self.said.len() >= MOST_NAMED && fault.severity == Severity::Warning {
+                unsaid.more += 1;
+                continue;
+            }
+            unsaid.named.push((node, fault));
+            self.said.insert(key, now);
+        }
+        unsaid
+    }
+}
+
+/// Refusals to be said.
+#[derive(Debug, Default)]
+struct Unsaid<'a> {
+    named: Vec<(&'a str, &'a Refused)>,
+    more: usize,
 }
 
 impl Refused {

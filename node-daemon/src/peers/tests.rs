@@ -1,12 +1,15 @@
 //! What the store may show, and who is believed then.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use cluster_store::{Published, Refusal, RefusedEntry};
 use node_identity::{
     Envelope, Floor, IdentityKey, Revocations, SignedRevocationList, TrustedRoots, UnixTime,
 };
 
 use super::disk::{PeersOnDisk, VERIFIED_FOLDER};
-use super::{Claims, Peers, Standing};
+use super::{Claims, Peers, Refused, Severity, Standing};
 use crate::sample::{Authority, NOW, SampleNode, filed};
 
 struct Cluster {
@@ -338,6 +341,33 @@ fn entries_that_cannot_be_read_are_told_by_name_and_the_rest_goes_on() {
     assert_eq!(names(&mut peers), ["bob"]);
     assert!(reason(&peers, "envelopes/x.json").contains("malformed"));
     assert!(reason(&peers, &cluster.carol.id.uid.to_string()).contains("read envelope"));
+}
+
+#[test]
+fn a_flood_of_refusals_is_told_by_name_only_at_first() {
+    let cluster = Cluster::new();
+    let mut peers = cluster.peers();
+    let flood = |start: usize, severity| -> BTreeMap<String, Refused> {
+        let name = |number| format!("envelopes/{number:06}.json");
+        let fault = Refused {
+            reason: "malformed".to_owned(),
+            severity,
+        };
+        (start..start + 50_000)
+            .map(|number| (name(number), fault.clone()))
+            .collect()
+    };
+    let mut count = |refused: &_, seconds| {
+        let unsaid = peers.unsaid(refused, NOW.plus(Duration::from_secs(seconds)));
+        (unsaid.named.len(), unsaid.more)
+    };
+
+    let others = flood(50_000, Severity::Warning);
+
+    assert_eq!(count(&flood(0, Severity::Warning), 0), (100, 49_900));
+    assert_eq!(count(&others, 1), (0, 50_000), "other names at once");
+    assert_eq!(count(&others, 11), (100, 49_900));
+    assert_eq!(count(&flood(0, Severity::Alarm), 12), (50_000, 0));
 }
 
 #[test]
