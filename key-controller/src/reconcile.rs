@@ -1,7 +1,7 @@
 //! Brings ledger and store together. Decisions are made elsewhere; here they are carried out, in
 //! the one order that is safe: the ledger first, then what is published, then the answers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use cluster_store::{
@@ -21,6 +21,10 @@ use crate::signer::Signer;
 /// How long an answer stays for the node to read.
 const KEEP_ANSWERS: Duration = Duration::from_secs(3600);
 
+/// How many entries or requests of a kind one look names in the log: whoever writes to the store can
+/// make up as many as it holds (a guess at what a person reads).
+const MOST_NAMED: usize = 100;
+
 /// A controller at work on one ledger and one store.
 pub(crate) struct Controller<S> {
     store: S,
@@ -28,6 +32,8 @@ pub(crate) struct Controller<S> {
     settings: Settings,
     signer: Signer,
     refusals: BTreeMap<&'static str, u64>,
+    /// Enrolments refused in this step.
+    refused_now: usize,
     reported: BTreeSet<RefusedEntry>,
     answered: HashMap<RequestId, Instant>,
 }
@@ -73,6 +79,7 @@ impl<S: ClusterStore> Controller<S> {
             settings,
             signer,
             refusals: BTreeMap::new(),
+            refused_now: 0,
             reported: BTreeSet::new(),
             answered: HashMap::new(),
         }
@@ -93,8 +100,13 @@ impl<S: ClusterStore> Controller<S> {
         let (ledger, answers) = self.settle(&open, now, random)?;
         let refused = self.publish(&ledger, now).await?;
         self.report(found.refused.iter().chain(&refused));
+        self.refused_now = 0;
         for answer in answers {
             self.answer(answer).await?;
+        }
+        if self.refused_now > MOST_NAMED {
+            let more = self.refused_now - MOST_NAMED;
+            warn!(more, totals = ?self.refusals, "More enrolments refused than are named");
         }
         self.sweep(&found.requests).await
     }
@@ -208,7 +220,10 @@ impl<S: ClusterStore> Controller<S> {
             Decision::Refused(reason) => {
                 let total = self.refusals.entry(reason.label()).or_default();
                 *total = total.saturating_add(1);
-                warn!(%id, reason = reason.label(), total, %reason, "Enrolment refused");
+                self.refused_now += 1;
+                if self.refused_now <= MOST_NAMED {
+                    warn!(%id, reason = reason.label(), total, %reason, "Enrolment refused");
+                }
                 RequestState::Refused
             }
         };
@@ -228,8 +243,8 @@ impl<S: ClusterStore> Controller<S> {
     /// Removes requests that were answered an hour ago.
     async fn sweep(&mut self, requests: &[StoredRequest]) -> Result<(), StepError> {
         let now = Instant::now();
-        self.answered
-            .retain(|id, _| requests.iter().any(|request| request.id == *id));
+        let present: HashSet<RequestId> = requests.iter().map(|request| request.id).collect();
+        self.answered.retain(|id, _| present.contains(id));
         for request in requests {
             if is_open(request.state) {
                 self.answered.remove(&request.id);
@@ -246,11 +261,26 @@ impl<S: ClusterStore> Controller<S> {
     /// Names each bad entry once, and again when it comes back after it was gone.
     fn report<'a>(&mut self, refused: impl Iterator<Item = &'a RefusedEntry>) {
         let found: BTreeSet<RefusedEntry> = refused.cloned().collect();
-        for entry in found.difference(&self.reported) {
+        let (named, more) = unreported(&found, &self.reported);
+        for entry in named {
             warn!(name = %entry.name, reason = %entry.reason, "Entry of the store passed over");
+        }
+        if more > 0 {
+            warn!(more, "More entries of the store passed over than are named");
         }
         self.reported = found;
     }
+}
+
+/// The first new entries by name, and how many more there are.
+fn unreported<'a>(
+    found: &'a BTreeSet<RefusedEntry>,
+    reported: &'a BTreeSet<RefusedEntry>,
+) -> (Vec<&'a RefusedEntry>, usize) {
+    let mut named: Vec<_> = found.difference(reported).collect();
+    let more = named.len().saturating_sub(MOST_NAMED);
+    named.truncate(MOST_NAMED);
+    (named, more)
 }
 
 fn is_open(state: RequestState) -> bool {
@@ -269,5 +299,28 @@ fn enter(decision: &Decision, ledger: &mut Ledger) {
             }
         }
         Decision::Again(_) | Decision::Pending(_) | Decision::Refused(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_store::Refusal;
+
+    use super::*;
+
+    #[test]
+    fn a_flood_of_bad_entries_is_named_only_at_first() {
+        let entry = |number| RefusedEntry {
+            name: format!("requests/{number:06}.json"),
+            reason: Refusal::Malformed,
+        };
+        let found: BTreeSet<_> = (0..50_000).map(entry).collect();
+        let seen = (0..10).map(entry).collect();
+
+        let (named, more) = unreported(&found, &seen);
+
+        assert_eq!(named.first(), Some(&&entry(10)));
+        assert_eq!((named.len(), more), (100, 49_890));
+        assert_eq!(unreported(&found, &found), (Vec::new(), 0));
     }
 }

@@ -271,3 +271,23 @@ fn the_log_counts_a_refusal_by_its_reason_and_the_requester_is_not_told() {
         assert_eq!(told, "{\"version\":1,\"state\":\"refused\"}\n");
     }
 }
+
+#[test]
+fn a_flood_of_refused_enrolments_is_named_only_at_first() {
+    let rig = Rig::new();
+    let running = rig.start();
+    let (alice, token) = alice(&rig);
+    alice.enrol(&rig, &token);
+    running.kill();
+    let ask = |seed| Node::new(seed, &token, &ALICE).ask(&rig, Some(&token));
+    let asked: Vec<_> = (1000..1150).map(ask).collect();
+
+    let _running = rig.start();
+
+    for id in &asked {
+        rig.answer(id, RequestState::Refused);
+    }
+    let more = || rig.log().contains("more=50").then_some(());
+    wait(more, "the rest is told as a number");
+    assert_eq!(rig.log().matches("Enrolment refused").count(), 100);
+}
