@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cluster_store::{Published, PublishedNode};
-use kept_files::Links;
+use kept_files::Loaded;
 use node_identity::{NodeCertificate, PodRanges, UnixTime, VerifiedPeer};
 use tracing::{info, warn};
 use tunnel_core::control::GenerationRank;
@@ -117,15 +117,16 @@ impl Credentials {
 
     fn read_certificate(&self) -> Result<Option<NodeCertificate>> {
         let path = self.config.state_directory.join(CERTIFICATE_FILE);
-        let Some(der) = kept_files::read(&path, CERTIFICATE_LIMIT, Links::Follow)? else {
-            return Ok(None);
+        let parse = |der: &[u8]| match NodeCertificate::from_der(der) {
+            Ok(certificate) if self.is_mine(&certificate) => Ok(certificate),
+            Ok(_) => Err("it is for another identity or key".to_owned()),
+            Err(error) => Err(chain(&error)),
         };
-        let fault = match NodeCertificate::from_der(&der) {
-            Ok(certificate) if self.is_mine(&certificate) => return Ok(Some(certificate)),
-            Ok(_) => "it is for another identity or key".to_owned(),
-            Err(error) => chain(&error),
+        let (fault, aside) = match kept_files::load(&path, CERTIFICATE_LIMIT, parse)? {
+            Loaded::Absent => return Ok(None),
+            Loaded::Whole(certificate) => return Ok(Some(certificate)),
+            Loaded::Refused { fault, aside } => (fault, aside),
         };
-        let aside = kept_files::set_aside(&path)?;
         warn!(file = %path.display(), fault, aside = %aside.display(), "Certificate refused, a new one is asked for");
         Ok(None)
     }

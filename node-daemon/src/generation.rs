@@ -183,7 +183,7 @@ impl Generations {
         };
         if let Some(fault) = refused {
             warn!(file = %path.display(), %fault, "Tunnel keys refused, a new generation is made");
-            kept_files::remove(&path)?;
+            kept_files::clear(&path)?;
         }
         Ok(generations)
     }

@@ -49,7 +49,7 @@ impl Listeners {
             format!("http_address = \"{address}\": cannot be used, choose another port")
         })?;
         let path = runtime_directory.join(STATUS_SOCKET);
-        kept_files::remove(&path)?;
+        kept_files::clear(&path)?;
         let open = || {
             let socket = UnixListener::bind(&path)?;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;

@@ -9,7 +9,7 @@ use node_identity::{Generation, UnixTime};
 use serde::{Deserialize, Serialize};
 use tracing::error;
 
-use kept_files::{FileError, Links};
+use kept_files::{FileError, Loaded};
 
 /// The file's name in the state directory.
 pub(crate) const MARK_FILE: &str = "generation.json";
@@ -39,13 +39,10 @@ impl GenerationMark {
     /// When the state directory cannot be read or written.
     pub(crate) fn load(state_directory: &Path) -> Result<Self, FileError> {
         let path = state_directory.join(MARK_FILE);
-        let highest = match kept_files::read(&path, MARK_LIMIT, Links::Follow)?
-            .map(|bytes| parse(&bytes))
-        {
-            None => None,
-            Some(Ok(generation)) => Some(generation),
-            Some(Err(fault)) => {
-                let aside = kept_files::set_aside(&path)?;
+        let highest = match kept_files::load(&path, MARK_LIMIT, parse)? {
+            Loaded::Absent => None,
+            Loaded::Whole(generation) => Some(generation),
+            Loaded::Refused { fault, aside } => {
                 error!(file = %path.display(), fault, aside = %aside.display(), "Generation mark refused, the clock stands in for it");
                 None
             }

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use cni_protocol::contract::{NODE_STATE_FILE, TUN_NAME};
+use kept_files::FileError;
 use node_status::STATUS_SOCKET;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::credentials::CERTIFICATE_FILE;
@@ -20,7 +21,6 @@ use crate::marks::MARK_FILE;
 use crate::node::LATELY_FILE;
 use crate::peers::disk::{FLOOR_FILE, REVOCATIONS_FILE, VERIFIED_FOLDER};
 use crate::preflight::RUNTIME_MODE;
-use kept_files::FileError;
 
 /// The record of the kernel's settings from before, in the state directory.
 pub(crate) const KERNEL_SETTINGS_FILE: &str = "kernel-settings.json";
@@ -54,8 +54,9 @@ pub(crate) fn uninstall(config: &Config) -> Result<()> {
 /// Removes files, with what a fault or a crash left beside them.
 fn remove_files(state: &Path, runtime: &Path) -> Result<(), FileError> {
     for name in [NODE_STATE_FILE, TUNNEL_KEYS_FILE, STATUS_SOCKET, LOCK_FILE] {
-        kept_files::remove(&runtime.join(name))?;
-        kept_files::remove(&kept_files::unfinished(&runtime.join(name)))?;
+        let path = runtime.join(name);
+        remove_file(&path)?;
+        remove_file(&kept_files::unfinished(&path))?;
     }
     for name in [
         IDENTITY_FILE,
@@ -66,11 +67,21 @@ fn remove_files(state: &Path, runtime: &Path) -> Result<(), FileError> {
         LATELY_FILE,
         KERNEL_SETTINGS_FILE,
     ] {
-        kept_files::remove(&state.join(name))?;
-        kept_files::remove(&kept_files::aside(&state.join(name)))?;
-        kept_files::remove(&kept_files::unfinished(&state.join(name)))?;
+        let path = state.join(name);
+        remove_file(&path)?;
+        remove_file(&kept_files::aside(&path))?;
+        remove_file(&kept_files::unfinished(&path))?;
     }
     Ok(())
+}
+
+/// A folder in a file's place is somebody's, and stays.
+fn remove_file(path: &Path) -> Result<(), FileError> {
+    if path.is_dir() && !path.is_symlink() {
+        warn!(folder = %path.display(), "Folder in place of a file stays, is it yours?");
+        return Ok(());
+    }
+    kept_files::remove(path)
 }
 
 fn remove_folder(path: &Path) -> Result<()> {
@@ -85,6 +96,19 @@ fn remove_folder(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_in_a_files_place_stays_and_the_rest_goes() {
+        let (state, runtime) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folder = state.path().join(IDENTITY_FILE);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(state.path().join(MARK_FILE), "ours").unwrap();
+
+        remove_files(state.path(), runtime.path()).unwrap();
+
+        assert!(folder.exists());
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn secrets_that_a_crash_left_are_removed_too() {

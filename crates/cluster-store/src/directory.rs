@@ -100,6 +100,13 @@ impl DirectoryStore {
         Self { poll, ..self }
     }
 
+    /// Whether there is an envelope of any node, believable or not.
+    #[must_use]
+    pub fn has_envelopes(&self) -> bool {
+        let folder = std::fs::read_dir(ENVELOPES.path(&self.root));
+        folder.is_ok_and(|mut entries| entries.next().is_some())
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Path) -> Result<T, StoreError> + Send + 'static,

@@ -13,7 +13,7 @@ mod write;
 
 pub use directory::{create_directory, find_directory};
 pub use error::FileError;
-pub use read::{Links, read, read_secret};
+pub use read::{Links, Loaded, load, read, read_secret};
 pub use write::{
-    aside, open_lock, remove, set_aside, sync_directory, unfinished, write, write_new,
+    aside, clear, open_lock, remove, set_aside, sync_directory, unfinished, write, write_new,
 };

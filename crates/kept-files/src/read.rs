@@ -3,12 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::libc::{ELOOP, ENXIO, O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
 use zeroize::Zeroizing;
 
 use crate::error::{FileError, system};
+use crate::write::set_aside;
 
 /// Whether a file may be reached through a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,44 @@ pub fn read(path: &Path, limit: u64, links: Links) -> Result<Option<Vec<u8>>, Fi
     };
     // Nothing secret, so it may leave what wipes it.
     read_bounded(&file, path, limit).map(|mut bytes| Some(std::mem::take(&mut *bytes)))
+}
+
+/// What [`load`] came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Loaded<T> {
+    /// There is no file.
+    Absent,
+    /// It says this.
+    Whole(T),
+    /// It cannot be used.
+    Refused {
+        /// What is wrong with it.
+        fault: String,
+        /// Where it went.
+        aside: PathBuf,
+    },
+}
+
+/// Reads a file that its owner can go on without: whatever is wrong with it, it is set aside.
+///
+/// # Errors
+/// When the system refuses to show it or to set it aside.
+pub fn load<T>(
+    path: &Path,
+    limit: u64,
+    parse: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<Loaded<T>, FileError> {
+    let fault = match read(path, limit, Links::Follow) {
+        Ok(None) => return Ok(Loaded::Absent),
+        Ok(Some(bytes)) => match parse(&bytes) {
+            Ok(whole) => return Ok(Loaded::Whole(whole)),
+            Err(fault) => fault,
+        },
+        Err(error) if error.is_in_the_file() => error.to_string(),
+        Err(error) => return Err(error),
+    };
+    let aside = set_aside(path)?;
+    Ok(Loaded::Refused { fault, aside })
 }
 
 /// Reads a secret of at most `limit` bytes; `None` when there is none.

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::sys::stat::Mode;
 
 use super::{
-    FileError, Links, create_directory, find_directory, read, read_secret, unfinished, write,
-    write_new,
+    FileError, Links, Loaded, clear, create_directory, find_directory, load, read, read_secret,
+    unfinished, write, write_new,
 };
 
 const LIMIT: u64 = 64;
@@ -234,4 +237,43 @@ fn a_directory_is_ours_or_refused() {
             "{refused}"
         );
     }
+}
+
+#[test]
+fn what_cannot_be_used_is_set_aside_whatever_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let pipe = |path: &Path| nix::unistd::mkfifo(path, Mode::S_IRUSR).unwrap();
+    let folder = |path: &Path| fs::create_dir_all(path.join("full")).unwrap();
+    let long = |path: &Path| fs::write(path, [7; 65]).unwrap();
+    let damaged = |path: &Path| fs::write(path, "damaged").unwrap();
+    let things: [&dyn Fn(&Path); 6] = [&damaged, &folder, &long, &folder, &pipe, &damaged];
+
+    for make in things {
+        make(&path);
+
+        let loaded = load(&path, LIMIT, |_| Err::<(), _>("damaged".to_owned())).unwrap();
+
+        assert!(
+            matches!(&loaded, Loaded::Refused { aside, .. } if aside.exists()),
+            "{loaded:?}"
+        );
+        assert!(fs::symlink_metadata(&path).is_err());
+    }
+    assert_eq!(load(&path, LIMIT, |_| Ok(())).unwrap(), Loaded::Absent);
+}
+
+#[test]
+fn a_folder_in_a_files_place_is_set_aside_and_never_emptied() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    fs::create_dir_all(path.join("somebodys")).unwrap();
+
+    clear(&path).unwrap();
+    clear(&path).unwrap();
+    fs::write(&path, "ours").unwrap();
+    clear(&path).unwrap();
+
+    assert!(!path.exists());
+    assert!(directory.path().join("state.refused/somebodys").exists());
 }

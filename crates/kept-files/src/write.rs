@@ -9,6 +9,9 @@ use nix::libc::{O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
 
 use crate::error::{FileError, system};
 
+/// Most names that [`set_aside`] tries (a guess: a person looks before that).
+const MOST_ASIDE: u32 = 10;
+
 /// Replaces a file, on disk before this returns: after a crash it holds the old bytes or the new. What
 /// a crash leaves beside it, the next call replaces. A lock of the caller's allows one writer.
 ///
@@ -101,14 +104,47 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Moves a file that cannot be used out of the way, where a person can look at it.
+/// Moves a file that cannot be used out of the way, where a person can look at it. What was set aside
+/// before is replaced.
 ///
 /// # Errors
 /// When the system refuses.
 pub fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
-    let aside = aside(path);
-    fs::rename(path, &aside).map_err(system("set aside", path))?;
+    let mut aside = aside(path);
+    for number in 1.. {
+        match fs::rename(path, &aside) {
+            // A folder and a file cannot take each other's place.
+            Err(error) if number < MOST_ASIDE && is_of_another_kind(error.kind()) => {
+                aside = beside(path, &format!(".refused-{number}"));
+            }
+            renamed => {
+                renamed.map_err(system("set aside", path))?;
+                break;
+            }
+        }
+    }
     Ok(aside)
+}
+
+fn is_of_another_kind(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::DirectoryNotEmpty
+            | ErrorKind::AlreadyExists
+    )
+}
+
+/// Takes away what stands in a file's place: a file goes, a folder may be somebody's and is set aside.
+///
+/// # Errors
+/// When the system refuses.
+pub fn clear(path: &Path) -> Result<(), FileError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => set_aside(path).map(drop),
+        Ok(_) | Err(_) => remove(path),
+    }
 }
 
 /// Where [`set_aside`] moves a file.

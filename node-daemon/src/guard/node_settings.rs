@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use kept_files::Links;
+use kept_files::Loaded;
 use tracing::error;
 
 use super::GuardError;
@@ -71,14 +71,15 @@ pub(super) fn load_journal(path: &Path) -> Result<Journal, GuardError> {
         path: path.to_owned(),
         source,
     };
-    let read = kept_files::read(path, JOURNAL_LIMIT, Links::Follow);
-    let Some(bytes) = read.map_err(|error| failed(error.into()))? else {
-        return Ok(Journal::default());
-    };
-    serde_json::from_slice(&bytes).or_else(|fault| {
-        let aside = kept_files::set_aside(path).map_err(|error| failed(error.into()))?;
-        error!(file = %path.display(), %fault, aside = %aside.display(), "Record of the node's earlier settings refused: uninstall will not put them back");
-        Ok(Journal::default())
+    let parse = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| error.to_string());
+    let loaded = kept_files::load(path, JOURNAL_LIMIT, parse);
+    Ok(match loaded.map_err(|error| failed(error.into()))? {
+        Loaded::Absent => Journal::default(),
+        Loaded::Whole(journal) => journal,
+        Loaded::Refused { fault, aside } => {
+            error!(file = %path.display(), %fault, aside = %aside.display(), "Record of the node's earlier settings refused: uninstall will not put them back");
+            Journal::default()
+        }
     })
 }
 
@@ -113,5 +114,18 @@ mod tests {
         assert_eq!(load_journal(&path).unwrap(), Journal::default());
         assert!(!path.exists());
         assert!(kept_files::aside(&path).exists());
+    }
+
+    #[test]
+    fn a_pipe_or_folder_in_place_of_the_journal_does_not_keep_the_guard_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kernel-settings.json");
+
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert_eq!(load_journal(&path).unwrap(), Journal::default());
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(load_journal(&path).unwrap(), Journal::default());
+
+        assert!(!path.exists());
     }
 }

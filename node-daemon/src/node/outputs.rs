@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use cni_protocol::contract::{NODE_STATE_FILE, POD_LINK_GROUP};
 use cni_protocol::node_state::NodeState;
-use kept_files::Links;
+use kept_files::Loaded;
 use node_identity::{NodeUid, PodCidr, PodRanges};
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, info, warn};
@@ -23,6 +23,7 @@ use crate::enrol::Ask;
 use crate::guard::plan::GuardPlan;
 use crate::io::udp::LaneSocket;
 use crate::lane::LaneHandle;
+use crate::peers::chain;
 use crate::store_task::StoreCommand;
 use crate::telemetry::{Shown, Telemetry};
 use crate::watchdog::Watch;
@@ -192,25 +193,25 @@ impl Node {
 /// The nodes that an earlier daemon spoke with; only a hint, so a damaged list is an empty one.
 pub(super) fn read_lately(state_directory: &Path) -> Vec<NodeUid> {
     let path: PathBuf = state_directory.join(LATELY_FILE);
-    let read = kept_files::read(&path, LATELY_LIMIT, Links::Follow)
-        .map_err(anyhow::Error::from)
-        .and_then(|bytes| match bytes {
-            Some(bytes) => Ok(serde_json::from_slice(&bytes)?),
-            None => Ok(Vec::new()),
-        });
-    read.unwrap_or_else(|error| {
-        warn!(file = %path.display(), error = format!("{error:#}"), "List of peers lately spoken with refused");
-        Vec::new()
-    })
+    let parse = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| error.to_string());
+    let fault = match kept_files::load(&path, LATELY_LIMIT, parse) {
+        Ok(Loaded::Absent) => return Vec::new(),
+        Ok(Loaded::Whole(lately)) => return lately,
+        Ok(Loaded::Refused { fault, .. }) => fault,
+        Err(error) => chain(&error),
+    };
+    warn!(file = %path.display(), fault, "List of peers lately spoken with refused");
+    Vec::new()
 }
 
 fn write_node_state(runtime_directory: &Path, state: &NodeState) -> Result<()> {
     let text = state.to_json()?;
-    Ok(kept_files::write(
-        &runtime_directory.join(NODE_STATE_FILE),
-        text.as_bytes(),
-        0o644,
-    )?)
+    let path = runtime_directory.join(NODE_STATE_FILE);
+    if path.is_dir() {
+        warn!(file = %path.display(), "Folder in place of the node's state is set aside");
+        kept_files::clear(&path)?;
+    }
+    Ok(kept_files::write(&path, text.as_bytes(), 0o644)?)
 }
 
 /// The tun's addresses: the second address of the first range of each family. The first address is the
@@ -243,9 +244,41 @@ fn second_address(range: &PodCidr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use cni_protocol::node_state::NodeState;
     use node_identity::PodRanges;
 
-    use super::tun_addresses;
+    use super::{LATELY_FILE, NODE_STATE_FILE, read_lately, tun_addresses, write_node_state};
+
+    fn folder(path: &Path) {
+        std::fs::create_dir_all(path.join("full")).unwrap();
+    }
+
+    #[test]
+    fn a_folder_in_place_of_node_json_keeps_no_pod_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NODE_STATE_FILE);
+        let text = r#"{"version":1,"podRanges":["10.244.1.0/24"],"clusterPodRanges":["10.244.0.0/16"],
+            "reserved":[],"mtu":1420,"bootId":"boot-1","linkGroup":21331}"#;
+        let state = NodeState::from_json(text.as_bytes()).unwrap();
+        folder(&path);
+
+        write_node_state(directory.path(), &state).unwrap();
+
+        assert!(path.is_file() && kept_files::aside(&path).join("full").exists());
+    }
+
+    #[test]
+    fn a_folder_in_place_of_the_peers_lately_spoken_with_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(LATELY_FILE);
+        folder(&path);
+
+        assert!(read_lately(directory.path()).is_empty());
+
+        assert!(!path.exists() && kept_files::aside(&path).exists());
+    }
 
     #[test]
     fn the_tun_has_one_address_of_each_family() {

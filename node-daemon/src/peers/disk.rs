@@ -4,13 +4,14 @@
 //! when they are read. Floor and revocations cannot be verified again: they are this node's memory,
 //! and if it is damaged, that is an alarm.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use cluster_store::{ClusterStore, DirectoryStore, Published, PublishedRoot};
-use kept_files::Links;
+use cluster_store::{ClusterStore, DirectoryStore, Published, PublishedRoot, StoreError};
+use kept_files::Loaded;
 use node_identity::{Floor, Revocations};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{Learned, Peers};
 
@@ -35,7 +36,15 @@ impl PeersOnDisk {
     /// # Errors
     /// When the state directory cannot be used.
     pub(crate) fn open(state_directory: &Path) -> Result<Self> {
-        let verified = DirectoryStore::open(state_directory.join(VERIFIED_FOLDER))?;
+        let folder = state_directory.join(VERIFIED_FOLDER);
+        let verified = match DirectoryStore::open(&folder) {
+            Err(StoreError::Open { path, source }) if is_in_the_way(source.kind()) => {
+                let aside = kept_files::set_aside(&folder)?;
+                error!(file = %path.display(), aside = %aside.display(), "Verified set refused, a file stands where a folder belongs: peers come from the store");
+                DirectoryStore::open(folder)
+            }
+            opened => opened,
+        }?;
         Ok(Self {
             directory: state_directory.to_owned(),
             verified,
@@ -47,6 +56,9 @@ impl PeersOnDisk {
     /// # Errors
     /// When the state directory cannot be used.
     pub(crate) fn memory(&self) -> Result<(Floor, Revocations)> {
+        for (path, danger) in self.missing() {
+            warn!(file = %path.display(), danger, "State file is missing, who removed it?");
+        }
         let floor = self.read(FLOOR_FILE, |bytes| {
             Floor::from_bytes(bytes).map_err(|error| super::chain(&error))
         })?;
@@ -62,16 +74,37 @@ impl PeersOnDisk {
         parse: impl Fn(&[u8]) -> Result<T, String>,
     ) -> Result<T> {
         let path = self.directory.join(name);
-        let Some(bytes) = kept_files::read(&path, MEMORY_LIMIT, Links::Follow)? else {
-            return Ok(T::default());
-        };
-        match parse(&bytes) {
-            Ok(value) => Ok(value),
-            Err(fault) => {
-                let aside = kept_files::set_aside(&path)?;
+        Ok(match kept_files::load(&path, MEMORY_LIMIT, parse)? {
+            Loaded::Absent => T::default(),
+            Loaded::Whole(value) => value,
+            Loaded::Refused { fault, aside } => {
                 error!(file = %path.display(), fault, aside = %aside.display(), "State file refused: until peers are seen again, older keys of theirs would be believed");
-                Ok(T::default())
+                T::default()
             }
+        })
+    }
+
+    /// The files that somebody took away, with what they protect from: both are written before the
+    /// first envelope is.
+    fn missing(&self) -> Vec<(PathBuf, &'static str)> {
+        let memory = [
+            (
+                FLOOR_FILE,
+                "older keys of a peer would be believed until it is seen again",
+            ),
+            (
+                REVOCATIONS_FILE,
+                "a revoked peer would be believed until the store shows the list",
+            ),
+        ];
+        let missing = memory
+            .into_iter()
+            .map(|(name, danger)| (self.directory.join(name), danger))
+            .filter(|(path, _)| !path.exists());
+        if self.verified.has_envelopes() {
+            missing.collect()
+        } else {
+            Vec::new()
         }
     }
 
@@ -129,5 +162,77 @@ impl PeersOnDisk {
             self.verified.withdraw_node(uid).await?;
         }
         Ok(())
+    }
+}
+
+/// Whether a folder cannot be made because something else has its name.
+fn is_in_the_way(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::AlreadyExists | ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{FLOOR_FILE, PeersOnDisk, REVOCATIONS_FILE, VERIFIED_FOLDER};
+    use crate::sample::{Authority, NOW, SampleNode};
+
+    #[tokio::test]
+    async fn bi13_memory_that_somebody_removed_is_missed_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = PeersOnDisk::open(directory.path()).unwrap();
+        let bob = SampleNode::new("bob", 2);
+        let envelope = Authority::new().envelope(&bob, NOW.0).to_der();
+        let missed = || -> Vec<String> {
+            let missing = disk.missing().into_iter();
+            let name = |path: std::path::PathBuf| path.file_name().unwrap().to_owned();
+            missing
+                .map(|(path, _)| name(path).into_string().unwrap())
+                .collect()
+        };
+
+        assert!(missed().is_empty(), "a new node has nothing to miss");
+        let store = &disk.verified;
+        cluster_store::ClusterStore::publish_envelopes(store, &bob.id.uid, &[envelope])
+            .await
+            .unwrap();
+        assert_eq!(missed(), [FLOOR_FILE, REVOCATIONS_FILE]);
+        fs::write(directory.path().join(FLOOR_FILE), "").unwrap();
+        assert_eq!(missed(), [REVOCATIONS_FILE]);
+        fs::write(directory.path().join(REVOCATIONS_FILE), "").unwrap();
+        assert!(missed().is_empty());
+    }
+
+    #[test]
+    fn bi13_a_folder_or_an_endless_file_for_memory_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = PeersOnDisk::open(directory.path()).unwrap();
+        for name in [FLOOR_FILE, REVOCATIONS_FILE] {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            disk.memory().unwrap();
+            assert!(kept_files::aside(&path).is_dir());
+
+            // A hole: nothing is written.
+            let file = fs::File::create(&path).unwrap();
+            file.set_len(super::MEMORY_LIMIT + 1).unwrap();
+            disk.memory().unwrap();
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn bi13_a_file_in_place_of_the_verified_set_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join(VERIFIED_FOLDER);
+
+        fs::write(&folder, "no folder").unwrap();
+        PeersOnDisk::open(directory.path()).unwrap();
+        fs::remove_dir_all(folder.join("envelopes")).unwrap();
+        fs::write(folder.join("envelopes"), "no folder").unwrap();
+        PeersOnDisk::open(directory.path()).unwrap();
+
+        assert!(folder.join("envelopes").is_dir());
+        assert!(kept_files::aside(&folder).exists());
     }
 }

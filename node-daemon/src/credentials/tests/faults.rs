@@ -1,6 +1,10 @@
 //! What cannot be read or written for a while delays this node's papers, and no more.
 
+use std::path::Path;
 use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::super::{CERTIFICATE_FILE, TRY_AGAIN};
 use super::{World, generation};
@@ -71,4 +75,42 @@ fn a_generation_that_was_asked_for_is_made_once_it_can_be() {
 
     assert!(after > before);
     assert_eq!(generation(&daemon), after, "once");
+}
+
+#[test]
+fn bi13_what_stands_in_place_of_a_paper_is_set_aside_and_the_daemon_goes_on() {
+    let mut world = World::new();
+    world.enrolled();
+    let state = &world.config.state_directory;
+    let papers = [
+        state.join(CERTIFICATE_FILE),
+        state.join(MARK_FILE),
+        world.tunnel_keys(),
+    ];
+    let folder = |path: &Path| std::fs::create_dir_all(path.join("full")).unwrap();
+    // A hole: nothing is written.
+    let endless = |path: &Path| {
+        let file = std::fs::File::create(path).unwrap();
+        file.set_len(1 << 40).unwrap();
+    };
+    let pipe = |path: &Path| mkfifo(path, Mode::S_IRUSR).unwrap();
+
+    let kinds: [&dyn Fn(&Path); 3] = [&folder, &endless, &pipe];
+    for (kind, make) in kinds.into_iter().enumerate() {
+        for path in &papers {
+            kept_files::clear(path).unwrap();
+            make(path);
+        }
+
+        let mut daemon = world.start();
+
+        assert!(daemon.credentials.certificate().is_none(), "kind {kind}");
+        assert_eq!(generation(&daemon), 0, "kind {kind}");
+        for path in &papers {
+            assert!(!path.exists(), "kind {kind}: {}", path.display());
+        }
+        world.pass(Duration::from_secs(1));
+        world.round(&mut daemon);
+        assert!(daemon.credentials.certificate().is_some() && generation(&daemon) > 0);
+    }
 }
