@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use node_identity::{Generation, UnixTime};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use tracing::error;
 
 use kept_files::{FileError, Loaded};
@@ -16,6 +17,24 @@ pub(crate) const MARK_FILE: &str = "generation.json";
 
 /// Most bytes of it: two numbers.
 const MARK_LIMIT: u64 = 4096;
+
+/// Why there is no next generation.
+#[derive(Debug, Error)]
+pub(crate) enum MarkError {
+    /// It cannot be put on disk.
+    #[error("keep the generation mark")]
+    Unkept(#[source] FileError),
+    /// The last number there is was used. Peers remember it for as long as they know this node, so
+    /// that only another node UID begins anew.
+    #[error(
+        "make a generation: the last number is used, see {}; revoke this node and join it again with a new token",
+        path.display()
+    )]
+    UsedUp {
+        /// The mark's file.
+        path: PathBuf,
+    },
+}
 
 /// The mark and the file that remembers it.
 #[derive(Debug)]
@@ -54,13 +73,19 @@ impl GenerationMark {
     /// this returns.
     ///
     /// # Errors
-    /// When the file cannot be written: then no generation may be used.
+    /// When the file cannot be written, or no number is left: then no generation may be used.
     pub(crate) fn advance(
         &mut self,
         published: Option<Generation>,
         now: UnixTime,
-    ) -> Result<Generation, FileError> {
-        let next = Generation::next(now, self.highest.max(published));
+    ) -> Result<Generation, MarkError> {
+        let previous = self.highest.max(published);
+        let next = Generation::next(now, previous);
+        if Some(next) <= previous {
+            return Err(MarkError::UsedUp {
+                path: self.path.clone(),
+            });
+        }
         let file = MarkFile {
             version: 1,
             generation: next,
@@ -70,7 +95,8 @@ impl GenerationMark {
             &self.path,
             &serde_json::to_vec(&file).unwrap_or_default(),
             0o600,
-        )?;
+        )
+        .map_err(MarkError::Unkept)?;
         self.highest = Some(next);
         Ok(next)
     }
@@ -110,6 +136,21 @@ mod tests {
             [first.0, clock_back.0, published.0, restarted.0],
             [1000, 1001, 5001, 5002]
         );
+    }
+
+    #[test]
+    fn a_generation_is_refused_and_never_repeated_when_numbers_run_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mark = GenerationMark::load(directory.path()).unwrap();
+        let before = Some(Generation(u64::MAX - 1));
+
+        let last = mark.advance(before, UnixTime(1000)).unwrap();
+        let repeated = mark.advance(None, UnixTime(1000)).unwrap_err().to_string();
+        let mut restarted = GenerationMark::load(directory.path()).unwrap();
+
+        assert_eq!(last, Generation(u64::MAX));
+        assert!(repeated.contains("revoke this node"), "{repeated}");
+        assert!(restarted.advance(None, UnixTime(1000)).is_err());
     }
 
     #[test]
