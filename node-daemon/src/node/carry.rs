@@ -1,6 +1,10 @@
 //! Carries out what the cores want: disk first, then lanes, datagrams, guard, `node.json`, store.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use anyhow::Result;
+use node_identity::VerifiedPeer;
 use tracing::{error, info};
 use tunnel_core::control::{Control, ControlEvent, NewGenerationReason};
 use tunnel_core::moment::Moment;
@@ -23,14 +27,19 @@ impl Node {
     /// Acts on everything that was learned: on revocations at once, on the rest once it is on disk.
     pub(super) async fn settle(&mut self, now: Now) {
         self.tell_time(now);
-        let (control, peers) = (&mut self.control, &self.peers);
-        let kept = end_revoked_and_keep(control, peers, &self.disk, &self.learned, now.moment);
+        let in_use = InUse {
+            control: &mut self.control,
+            endpoints: &mut self.endpoints,
+        };
+        let (peers, learned) = (&mut self.peers, &self.learned);
+        let kept = in_use.end_revoked_and_keep(peers, &self.disk, learned, now.moment);
         if let Err(error) = kept.await {
             error!(
                 error = format!("{error:#}"),
                 "State directory cannot be written: what is new about peers waits, it is tried again"
             );
             self.carry_out(now.moment);
+            self.update_guard();
             return;
         }
         let learned = std::mem::take(&mut self.learned);
@@ -47,10 +56,7 @@ impl Node {
     fn admit(&mut self, now: Now) {
         let admitted = self.peers.admitted();
         self.control.handle_peers(&admitted, now.moment);
-        let addresses = admitted
-            .iter()
-            .flat_map(|peer| &peer.certificate().terms().addresses);
-        self.endpoints = addresses.copied().collect();
+        self.endpoints = addresses(&admitted);
     }
 
     async fn install_generation(&mut self, now: Now) {
@@ -164,19 +170,36 @@ impl Node {
     }
 }
 
-/// A revoked peer is out even while nothing can be written; a list that no disk remembers comes again
-/// from the store.
-async fn end_revoked_and_keep(
-    control: &mut Control,
-    peers: &Peers,
-    disk: &PeersOnDisk,
-    learned: &Learned,
-    now: Moment,
-) -> Result<()> {
-    if learned.revocations {
-        control.handle_revocations(peers.revocations(), now);
+fn addresses(admitted: &[VerifiedPeer]) -> BTreeSet<IpAddr> {
+    let addresses = admitted
+        .iter()
+        .flat_map(|peer| &peer.certificate().terms().addresses);
+    addresses.copied().collect()
+}
+
+/// Where peers are in use: agreement and guard.
+struct InUse<'a> {
+    control: &'a mut Control,
+    endpoints: &'a mut BTreeSet<IpAddr>,
+}
+
+impl InUse<'_> {
+    /// A revoked peer is out, of the guard's list too, even while nothing can be written; a list that
+    /// no disk remembers comes again from the store. Nobody new comes in here.
+    async fn end_revoked_and_keep(
+        self,
+        peers: &mut Peers,
+        disk: &PeersOnDisk,
+        learned: &Learned,
+        now: Moment,
+    ) -> Result<()> {
+        if learned.revocations {
+            self.control.handle_revocations(peers.revocations(), now);
+            let left = addresses(&peers.admitted());
+            self.endpoints.retain(|address| left.contains(address));
+        }
+        disk.keep(peers, learned).await
     }
-    disk.keep(peers, learned).await
 }
 
 #[cfg(test)]
@@ -190,9 +213,11 @@ mod tests {
     use crate::sample::{Authority, NOW, SampleNode};
 
     #[tokio::test]
-    async fn a_revoked_peer_is_out_although_the_disk_refuses() {
+    async fn a_revoked_peer_is_out_and_nobody_comes_in_while_the_disk_refuses() {
         let mut authority = Authority::new();
-        let [alice, bob] = [SampleNode::new("alice", 1), SampleNode::new("bob", 2)];
+        let node = |name, number| SampleNode::new(name, number);
+        let [alice, bob] = [node("alice", 1), node("bob", 2)];
+        let [carol, dave] = [node("carol", 3), node("dave", 4)];
         let key = alice.key.public().hash();
         let cluster = PodRanges::try_new(vec!["10.244.0.0/16".parse().unwrap()]).unwrap();
         let pins = [authority.root.pin()];
@@ -201,20 +226,33 @@ mod tests {
         let settings = Settings::ordinary(1, AesInstructions::Absent);
         let now = Moment::default();
         let mut control = Control::new(settings, Box::new(random::system()), now);
+        let [bobs, carols, daves] = [&bob, &carol, &dave].map(|node| authority.envelope(node, 1));
+        peers.absorb(&authority.published(&[&bobs, &carols]), NOW);
+        let admitted = peers.admitted();
+        control.handle_peers(&admitted, now);
+        let mut endpoints = addresses(&admitted);
+        assert_eq!((control.peers().count(), endpoints.len()), (2, 2));
+        let mut shown = authority.published(&[&bobs, &carols, &daves]);
+        shown.roots = vec![authority.published_root(2, &[&bob])];
+        let learned = peers.absorb(&shown, NOW);
         let directory = tempfile::tempdir().unwrap();
         let disk = PeersOnDisk::open(directory.path()).unwrap();
         std::fs::create_dir(directory.path().join(REVOCATIONS_FILE)).unwrap();
-        let envelope = authority.envelope(&bob, 1);
-        let mut shown = authority.published(&[&envelope]);
-        peers.absorb(&shown, NOW);
-        control.handle_peers(&peers.admitted(), now);
+
+        let in_use = InUse {
+            control: &mut control,
+            endpoints: &mut endpoints,
+        };
+        let kept = in_use.end_revoked_and_keep(&mut peers, &disk, &learned, now);
+
+        assert!(kept.await.is_err());
         assert_eq!(control.peers().count(), 1);
-        shown.roots = vec![authority.published_root(2, &[&bob])];
-        let learned = peers.absorb(&shown, NOW);
+        assert_eq!(endpoints, addresses(carols_alone(&peers.admitted())));
+    }
 
-        let kept = end_revoked_and_keep(&mut control, &peers, &disk, &learned, now).await;
-
-        assert!(kept.is_err());
-        assert_eq!(control.peers().count(), 0);
+    fn carols_alone(admitted: &[VerifiedPeer]) -> &[VerifiedPeer] {
+        let carol = |peer: &VerifiedPeer| peer.identity().name.to_string() == "carol";
+        let at = admitted.iter().position(carol).unwrap();
+        &admitted[at..=at]
     }
 }
