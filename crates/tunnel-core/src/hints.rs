@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::moment::Moment;
+use crate::per_second::PerSecond;
 
 /// A peer that was heard this recently has lost nothing.
 pub(crate) const HEARD_WITHIN: Duration = Duration::from_secs(15);
@@ -22,24 +23,15 @@ const SILENT_FOR: Duration = Duration::from_secs(1);
 const PER_PEER: Duration = Duration::from_secs(5);
 
 /// Hints per second from all peers: handshakes that one core makes in a twentieth of its time.
-const PER_SECOND: u32 = 50;
+const MOST_PER_SECOND: u32 = 50;
 
-/// How many hints were believed in this second.
+/// How many hints were believed, or would have been, in this second.
 #[derive(Debug, Default)]
-pub(crate) struct HintBudget {
-    second: u64,
-    spent: u32,
-}
+pub(crate) struct HintBudget(PerSecond);
 
 impl HintBudget {
     fn spend(&mut self, now: Moment) -> bool {
-        let second = now.as_since_boot().as_secs();
-        if second != self.second {
-            *self = Self { second, spent: 0 };
-        }
-        let left = self.spent < PER_SECOND;
-        self.spent += u32::from(left);
-        left
+        self.0.count(now) <= MOST_PER_SECOND
     }
 }
 

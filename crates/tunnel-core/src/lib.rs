@@ -20,6 +20,7 @@ pub mod moment;
 pub mod offload;
 pub mod owner;
 pub mod packet;
+mod per_second;
 pub mod plane;
 pub mod replay;
 mod session;

@@ -24,8 +24,6 @@ pub(crate) struct Signs {
     pub(crate) want: bool,
     /// Something was received since the last sample.
     pub(crate) received: bool,
-    /// Data was sent or received since the last sample.
-    pub(crate) data: bool,
 }
 
 /// The liveness of one peer.
@@ -69,7 +67,6 @@ impl Liveness {
             show_life,
             want,
             received: all_received,
-            data: data_sent || data_received,
         }
     }
 

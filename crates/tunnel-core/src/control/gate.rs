@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::moment::Moment;
+use crate::per_second::PerSecond;
 
 /// Initiations per second, from everyone, that are answered without a cookie: some two percent of
 /// one core.
@@ -21,28 +22,6 @@ const SOURCE_BURST: f64 = 5.0;
 /// Authenticated initiations per second of one peer (as in wireguard-go).
 const PEER_PER_SECOND: u32 = 50;
 
-/// Counts up to a limit, anew each second.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PerSecond {
-    second: u64,
-    count: u32,
-}
-
-impl PerSecond {
-    fn roll(&mut self, now: Moment) {
-        let second = now.as_since_boot().as_secs();
-        if second != self.second {
-            *self = Self { second, count: 0 };
-        }
-    }
-
-    fn count(&mut self, now: Moment) -> u32 {
-        self.roll(now);
-        self.count = self.count.saturating_add(1);
-        self.count
-    }
-}
-
 /// The handshakes that one peer has made in this second.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PeerGate(PerSecond);
@@ -50,8 +29,7 @@ pub(super) struct PeerGate(PerSecond);
 impl PeerGate {
     /// Whether another is answered.
     pub(super) fn is_open(&mut self, now: Moment) -> bool {
-        self.0.roll(now);
-        self.0.count < PEER_PER_SECOND
+        self.0.so_far(now) < PEER_PER_SECOND
     }
 
     /// One was authenticated.
