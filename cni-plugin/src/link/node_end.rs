@@ -1,5 +1,6 @@
 //! The node's end of a pod's link: no address, settings before it goes up, routes to the pod last.
 
+use cni_protocol::contract::{POD_FACING_V4, POD_FACING_V6};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 
 use super::{LinkError, PodLink, request, sysctl};
@@ -10,9 +11,9 @@ impl PodLink<'_> {
     pub(super) fn set_up_node_end(&self, rtnl: &mut Rtnl) -> Result<(), LinkError> {
         let name = &self.names.node;
         let index = self.index_of(rtnl, name)?;
-        sysctl::set(sysctl::Version::V4, name, sysctl::NODE_V4)?;
+        sysctl::set(sysctl::Version::V4, name, &POD_FACING_V4)?;
         if sysctl::has_ipv6(name) {
-            sysctl::set(sysctl::Version::V6, name, sysctl::NODE_V6)?;
+            sysctl::set(sysctl::Version::V6, name, &POD_FACING_V6)?;
             // The kernel refuses this in the message that makes the link (EAFNOSUPPORT).
             let action = format!("stop address generation on {name}");
             rtnl.ask(request::no_generated_address(index), 0, action)?;

@@ -9,31 +9,6 @@ use std::path::{Path, PathBuf};
 
 use super::LinkError;
 
-/// Settings of the node's end.
-pub(super) const NODE_V4: &[(&str, &str)] = &[
-    ("rp_filter", "1"),
-    ("send_redirects", "0"),
-    ("accept_redirects", "0"),
-    ("accept_source_route", "0"),
-    ("proxy_arp", "0"),
-    ("forwarding", "1"),
-    ("arp_ignore", "1"),
-];
-
-/// Settings of the node's end.
-pub(super) const NODE_V6: &[(&str, &str)] = &[
-    // Some runtimes and distributions disable IPv6 on new links.
-    ("disable_ipv6", "0"),
-    ("accept_ra", "0"),
-    ("autoconf", "0"),
-    ("accept_dad", "0"),
-    ("accept_redirects", "0"),
-    ("forwarding", "1"),
-    ("keep_addr_on_down", "1"),
-    ("accept_source_route", "-1"),
-    ("proxy_ndp", "0"),
-];
-
 /// Settings of the pod's end.
 pub(super) const POD_V4: &[(&str, &str)] = &[("accept_redirects", "0")];
 

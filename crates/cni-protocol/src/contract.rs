@@ -36,3 +36,30 @@ pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
 /// The pods' IPv6 gateway.
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// IPv4 settings of every link of the node that pods' packets come through, `sotto0` and the node's
+/// end of a pod's link, by their names below `/proc/sys/net/ipv4/conf/<link>`: the source is checked,
+/// no redirects, no source routes, no answers for other links' addresses.
+pub const POD_FACING_V4: [(&str, &str); 7] = [
+    ("rp_filter", "1"),
+    ("send_redirects", "0"),
+    ("accept_redirects", "0"),
+    ("accept_source_route", "0"),
+    ("proxy_arp", "0"),
+    ("forwarding", "1"),
+    ("arp_ignore", "1"),
+];
+
+/// The same for IPv6: besides, nothing is learned from router advertisements.
+pub const POD_FACING_V6: [(&str, &str); 9] = [
+    // Some runtimes and distributions disable IPv6 on new links.
+    ("disable_ipv6", "0"),
+    ("accept_ra", "0"),
+    ("autoconf", "0"),
+    ("accept_dad", "0"),
+    ("accept_redirects", "0"),
+    ("forwarding", "1"),
+    ("keep_addr_on_down", "1"),
+    ("accept_source_route", "-1"),
+    ("proxy_ndp", "0"),
+];

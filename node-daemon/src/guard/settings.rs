@@ -4,6 +4,7 @@
 //! before is written down in a [`Journal`] at the first change, and `uninstall` puts that back
 //! where nobody has changed it since.
 
+use cni_protocol::contract::{POD_FACING_V4, POD_FACING_V6};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Family, GuardPlan};
@@ -34,33 +35,14 @@ impl Setting {
 /// Lists the settings of the tun device. They are written before it goes up: an address generated
 /// by the kernel would have no owner at the peer.
 pub(crate) fn tun_settings(plan: &GuardPlan) -> Vec<Setting> {
-    const V4: [(&str, &str); 7] = [
-        ("rp_filter", "1"),
-        ("send_redirects", "0"),
-        ("accept_redirects", "0"),
-        ("accept_source_route", "0"),
-        ("proxy_arp", "0"),
-        ("forwarding", "1"),
-        ("arp_ignore", "1"),
-    ];
-    const V6: [(&str, &str); 10] = [
-        ("disable_ipv6", "0"),
-        ("addr_gen_mode", "1"),
-        ("accept_ra", "0"),
-        ("autoconf", "0"),
-        ("accept_dad", "0"),
-        ("accept_redirects", "0"),
-        ("forwarding", "1"),
-        ("keep_addr_on_down", "1"),
-        ("accept_source_route", "-1"),
-        ("proxy_ndp", "0"),
-    ];
+    const NO_GENERATED_ADDRESS: (&str, &str) = ("addr_gen_mode", "1");
     let tun = &plan.tun;
-    let v4 = V4
+    let v4 = POD_FACING_V4
         .iter()
         .map(|(name, value)| Setting::new(format!("net/ipv4/conf/{tun}/{name}"), value));
-    let v6 = V6
+    let v6 = POD_FACING_V6
         .iter()
+        .chain([&NO_GENERATED_ADDRESS])
         .map(|(name, value)| Setting::new(format!("net/ipv6/conf/{tun}/{name}"), value));
     if has_pods(plan, Family::Ipv6) {
         v4.chain(v6).collect()
