@@ -12,10 +12,9 @@ use std::net::IpAddr;
 
 use cni_protocol::contract::{POD_LINK_GROUP, ROUTE_PROTOCOL, TUN_NAME};
 use ipnetwork::IpNetwork;
-use node_identity::PodCidr;
+use node_identity::{PodCidr, contains, overlap};
 
 use crate::config::{Config, ConfigError, check_mtu};
-use crate::networks::{contains, overlap};
 
 pub(crate) use read::read;
 

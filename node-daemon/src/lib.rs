@@ -25,7 +25,6 @@ mod marks;
 mod memory_copy;
 mod memory_file_system;
 mod metrics;
-mod networks;
 mod node;
 mod peers;
 mod preflight;

@@ -36,7 +36,9 @@ pub use join::{JoinToken, JoinTokenError, JoinTokenId};
 pub use keys::{IdentityKey, IdentityPublic, IkHash, KeyError, TunnelKey, TunnelPublic};
 pub use names::{NameError, NodeName, NodeUid, SpiffeId, TrustDomain};
 pub use peers::{Admission, Conflict, admit};
-pub use ranges::{PodCidr, PodCidrError, PodRanges, PodRangesError};
+pub use ranges::{
+    PodCidr, PodCidrError, PodRanges, PodRangesError, contains, overlap, special_purpose,
+};
 pub use request::{CertificateRequest, RequestError};
 pub use revocation::{
     RevocationEntry, RevocationError, RevocationList, Revocations, RevokedSubject,

@@ -44,17 +44,37 @@ pub enum PodCidrError {
     },
 }
 
-/// Special-purpose prefixes (RFC 6890) in which no pod can be: unspecified, loopback, link-local,
-/// multicast, reserved; for IPv6 also v4-mapped addresses, which would be a second spelling.
-const RESERVED: [&str; 7] = [
-    "0.0.0.0/8",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "224.0.0.0/3",
-    "::/8",
-    "fe80::/10",
-    "ff00::/8",
+/// Special-purpose prefixes (RFC 6890) in which nothing can be reached from another node, with what
+/// they are; a v4-mapped address would be a second spelling.
+const SPECIAL: [(&str, &str); 9] = [
+    ("0.0.0.0/8", "this host"),
+    ("127.0.0.0/8", "loopback"),
+    ("169.254.0.0/16", "link-local"),
+    ("224.0.0.0/4", "multicast"),
+    ("255.255.255.255/32", "broadcast"),
+    ("::/127", "loopback and unspecified"),
+    ("::ffff:0:0/96", "IPv4 written as IPv6"),
+    ("fe80::/10", "link-local"),
+    ("ff00::/8", "multicast"),
 ];
+
+/// Prefixes that are reserved: no pod is put there, though some networks have nodes there.
+const RESERVED: [(&str, &str); 2] = [("240.0.0.0/4", "reserved"), ("::/8", "reserved")];
+
+/// The special-purpose prefix that a network touches, where neither pods nor nodes nor Services can
+/// be, and what it is.
+#[must_use]
+pub fn special_purpose(network: IpNetwork) -> Option<(&'static str, &'static str)> {
+    touched(network, &SPECIAL)
+}
+
+fn touched(
+    network: IpNetwork,
+    prefixes: &[(&'static str, &'static str)],
+) -> Option<(&'static str, &'static str)> {
+    let touches = |prefix: &str| prefix.parse().is_ok_and(|it| overlap(network, it));
+    prefixes.iter().copied().find(|(prefix, _)| touches(prefix))
+}
 
 impl PodCidr {
     /// The first address, which is also the network's.
@@ -90,7 +110,7 @@ impl PodCidr {
     /// Whether the two ranges share an address.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        overlaps(&self.0, &other.0)
+        overlap(self.0, other.0)
     }
 
     /// Whether this is an IPv4 range.
@@ -107,8 +127,16 @@ impl PodCidr {
 }
 
 /// Prefixes are nested or disjoint, so one of them contains the other's first address.
-fn overlaps(one: &IpNetwork, other: &IpNetwork) -> bool {
-    one.contains(other.network()) || other.contains(one.network())
+/// Whether two networks share an address.
+#[must_use]
+pub fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
+    contains(one, other) || contains(other, one)
+}
+
+/// Whether every address of `inner` is one of `outer`.
+#[must_use]
+pub fn contains(outer: IpNetwork, inner: IpNetwork) -> bool {
+    outer.prefix() <= inner.prefix() && outer.contains(inner.network())
 }
 
 impl TryFrom<IpNetwork> for PodCidr {
@@ -120,11 +148,9 @@ impl TryFrom<IpNetwork> for PodCidr {
         if network.ip() != given.ip() {
             return Err(PodCidrError::HostBits { given, network });
         }
-        for reserved in RESERVED {
-            let prefix: IpNetwork = reserved.parse().map_err(|_| malformed())?;
-            if overlaps(&prefix, &given) {
-                return Err(PodCidrError::Reserved { given, reserved });
-            }
+        let refused = touched(given, &SPECIAL).or_else(|| touched(given, &RESERVED));
+        if let Some((reserved, _)) = refused {
+            return Err(PodCidrError::Reserved { given, reserved });
         }
         Ok(Self(given))
     }
@@ -170,6 +196,17 @@ serde_as_text!(PodCidr);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_overlap_only_when_one_holds_the_other() {
+        let net = |text: &str| text.parse().unwrap();
+
+        assert!(overlap(net("10.244.0.0/16"), net("10.244.3.0/24")));
+        assert!(overlap(net("10.244.3.0/24"), net("10.0.0.0/8")));
+        assert!(!overlap(net("10.244.0.0/16"), net("10.245.0.0/16")));
+        assert!(!overlap(net("0.0.0.0/8"), net("::/8")));
+        assert!(!contains(net("10.244.3.0/24"), net("10.244.0.0/16")));
+    }
 
     #[test]
     fn a_range_reads_back_as_it_was_written() {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use node_identity::PodCidr;
+use node_identity::{PodCidr, overlap, special_purpose};
 
 use super::ConfigError;
 
@@ -39,6 +39,11 @@ pub(super) fn parse_network(key: &'static str, text: &str) -> Result<IpNetwork, 
     if masked.to_string() != text {
         return Err(refuse(format!("write it as {masked}")));
     }
+    if let Some((special, name)) = special_purpose(masked) {
+        return Err(refuse(format!(
+            "it overlaps {special} ({name}): choose another range"
+        )));
+    }
     Ok(masked)
 }
 
@@ -50,7 +55,7 @@ pub(super) fn disjoint(keys: &[(&'static str, &[IpNetwork])]) -> Result<(), Conf
         .collect();
     for (position, (key, range)) in all.iter().enumerate() {
         for (other_key, other) in all.iter().skip(position + 1) {
-            if range.contains(other.network()) || other.contains(range.network()) {
+            if overlap(**range, **other) {
                 return Err(ConfigError::Overlap {
                     key,
                     value: range.to_string(),

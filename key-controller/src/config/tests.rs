@@ -115,6 +115,8 @@ fn bi02_malformed_ranges_are_refused_with_key_and_value() {
         ),
         ("service_ranges", "10.96.0.0/12", "10.96.0.0/012"),
         ("service_ranges", "10.96.0.0/12", "10.96.0.0/33"),
+        ("service_ranges", "10.96.0.0/12", "127.0.0.0/16"),
+        ("underlay_ranges", "2001:db8::/64", "fe80::/64"),
     ] {
         let text = refusal(from, to);
         assert!(text.contains(key) && text.contains(to), "{to}: {text}");

@@ -6,12 +6,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use node_identity::{PodCidr, PodRanges};
+use node_identity::{MAX_ADDRESSES, PodCidr, PodRanges, overlap, special_purpose};
 
 use super::file::ConfigFile;
 use super::{AesGcm, Config, ConfigError};
 use crate::logging::LogFormat;
-use crate::networks::overlap;
 
 /// A tun below this takes no IPv6, and 80 bytes of each packet are the tunnel's.
 const SMALLEST_MTU_WITH_IPV6_PODS: i64 = 1280 + 80;
@@ -25,21 +24,6 @@ const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 const MOST_LANES: i64 = 64;
 /// Polling longer burns a core to save nothing: a thread wakes in tens of microseconds.
 const LONGEST_POLL: i64 = 1000;
-/// The controller certifies at most so many addresses of one node.
-const MOST_ENDPOINTS: usize = 8;
-
-/// Addresses that can never be pods', Services' or nodes'.
-const SPECIAL: [(&str, &str); 9] = [
-    ("0.0.0.0/8", "this host"),
-    ("127.0.0.0/8", "loopback"),
-    ("169.254.0.0/16", "link-local"),
-    ("224.0.0.0/4", "multicast"),
-    ("255.255.255.255/32", "broadcast"),
-    ("::/127", "loopback and unspecified"),
-    ("::ffff:0:0/96", "IPv4 written as IPv6"),
-    ("fe80::/10", "link-local"),
-    ("ff00::/8", "multicast"),
-];
 
 /// Checks everything that can be judged without looking at the machine.
 pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
@@ -227,28 +211,23 @@ fn network(key: &'static str, text: &str) -> Result<IpNetwork, ConfigError> {
 }
 
 fn refuse_special(key: &'static str, network: IpNetwork) -> Result<(), ConfigError> {
-    for (special, name) in SPECIAL {
-        if special
-            .parse()
-            .is_ok_and(|special| overlap(network, special))
-        {
-            return Err(ConfigError::value(
-                key,
-                format!("\"{network}\""),
-                format!("overlaps {special} ({name}), choose another range"),
-            ));
-        }
+    if let Some((special, name)) = special_purpose(network) {
+        return Err(ConfigError::value(
+            key,
+            format!("\"{network}\""),
+            format!("overlaps {special} ({name}), choose another range"),
+        ));
     }
     Ok(())
 }
 
 fn endpoints(texts: &[String]) -> Result<Vec<IpAddr>, ConfigError> {
     const KEY: &str = "endpoints";
-    if texts.is_empty() || texts.len() > MOST_ENDPOINTS {
+    if texts.is_empty() || texts.len() > MAX_ADDRESSES {
         return Err(ConfigError::value(
             KEY,
             format!("{texts:?}"),
-            format!("give 1 to {MOST_ENDPOINTS} addresses of this node"),
+            format!("give 1 to {MAX_ADDRESSES} addresses of this node"),
         ));
     }
     let mut endpoints = Vec::new();
