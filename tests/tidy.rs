@@ -53,8 +53,8 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("settings-file", &[]),
     ("kept-files", &[]),
     ("cluster-store", &["kept-files", "node-identity"]),
-    ("pod-pool", &["cni-protocol"]),
-    ("sotto-cni", &["cni-protocol", "pod-pool"]),
+    ("pod-pool", &["cni-protocol", "kept-files"]),
+    ("sotto-cni", &["cni-protocol", "kept-files", "pod-pool"]),
     (
         "sotto-node",
         &[

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use cni_protocol::config::NetworkConfig;
 use cni_protocol::contract::NODE_STATE_FILE;
 use cni_protocol::node_state::{NodeState, NodeStateError, is_boot_id};
+use kept_files::{FileError, Links};
+
+/// The longest `node.json` that is read, in bytes; a real one has under a thousand.
+const SIZE_LIMIT: u64 = 1 << 20;
 
 /// Why no pod can be attached on this node.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +29,9 @@ pub(crate) enum NodeError {
         #[source]
         source: NodeStateError,
     },
+    /// It cannot be read, is too long, or is no file.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The kernel said no.
     #[error("read {}", .path.display())]
     Read {
@@ -47,12 +54,8 @@ pub(crate) enum NodeError {
 /// Reads `node.json` and makes sure that it is of this boot.
 pub(crate) fn load(config: &NetworkConfig) -> Result<NodeState, NodeError> {
     let path = config.runtime_directory.join(NODE_STATE_FILE);
-    let text = match std::fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(NodeError::NotReady(path));
-        }
-        Err(source) => return Err(NodeError::Read { path, source }),
+    let Some(text) = kept_files::read(&path, SIZE_LIMIT, Links::Follow)? else {
+        return Err(NodeError::NotReady(path));
     };
     let state = match NodeState::from_json(&text) {
         Ok(state) => state,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cni_protocol::reservation::Reservation;
 
-use crate::{PoolError, failed, names_in, remove, resting, wait_for_lock};
+use crate::{PoolError, failed, names_in, read, remove, resting, wait_for_lock};
 
 /// What a file that is still being written starts with.
 const UNFINISHED: &str = ".";
@@ -58,8 +58,7 @@ impl Found {
     /// What the file says; `None` when it is gone or says nothing that can be read.
     #[must_use]
     pub fn read(&self) -> Option<Reservation> {
-        let text = fs::read(&self.path).ok()?;
-        Reservation::from_json(&text).ok()
+        read(&self.path)
     }
 
     pub(crate) fn exists(&self) -> bool {

@@ -1,13 +1,10 @@
 //! Addresses that rest: a file's name says since when, its content which.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cni_protocol::reservation::Reservation;
-
-use crate::{PoolError, REST, names_in, remove};
+use crate::{PoolError, REST, names_in, read, remove};
 
 /// What rests, oldest first.
 pub(crate) struct Resting {
@@ -34,8 +31,7 @@ impl Resting {
             let path = folder.join(&name);
             let addresses = since(&name)
                 .filter(|since| now.saturating_sub(*since) < REST)
-                .and_then(|_| fs::read(&path).ok())
-                .and_then(|text| Reservation::from_json(&text).ok())
+                .and_then(|_| read(&path))
                 .map(|reservation| reservation.addresses);
             match addresses {
                 Some(addresses) => entries.push_back(Entry { path, addresses }),

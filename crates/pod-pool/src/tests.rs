@@ -133,6 +133,19 @@ fn the_first_and_the_last_address_of_a_range_go_to_nobody() {
 }
 
 #[test]
+fn a_pipe_among_the_resting_addresses_keeps_nobody_waiting() {
+    let mut node = Node::with_five_addresses();
+    node.attach("a").unwrap();
+    node.detach("a");
+    let resting = node.folder.path().join("pool/boot-1/resting");
+    let pipe = resting.join(resting::name(Duration::ZERO, "b"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+
+    assert_eq!(node.attach("b").unwrap(), ["10.244.1.3"]);
+    assert!(!pipe.exists(), "it says nothing, so nothing rests");
+}
+
+#[test]
 fn a_second_range_is_used_when_the_first_is_full() {
     let mut node = Node::with_ranges(&["10.244.1.0/30", "10.244.7.4/32"], &["10.244.1.1"]);
     node.attach("a").unwrap();
