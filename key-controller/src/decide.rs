@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use cluster_store::{EnrolmentRequest, PendingReason, TokenProof};
 use node_identity::{
     CertificateRequest, IdentityPublic, IkHash, JoinTokenId, MAX_ADDRESSES, NodeUid, PodRanges,
-    SpiffeId, Succession, UnixTime,
+    SpiffeId, UnixTime,
 };
 use rand_core::CryptoRng;
 
@@ -70,8 +70,6 @@ enum Authority {
     Renewal,
     /// A join token.
     Token(JoinTokenId),
-    /// The present key's signature over the new one.
-    Succession,
     /// An operator approved exactly this key.
     Approval,
 }
@@ -177,21 +175,10 @@ impl Question<'_> {
         if record.is_some_and(|record| record.approved == Some(self.key.hash())) {
             return Ok(Authority::Approval);
         }
-        match (record, &self.request.succession, &self.request.token) {
-            (Some(record), Some(succession), _) => {
-                self.check_succession(record, succession)?;
-                Ok(Authority::Succession)
-            }
-            (_, _, Some(proof)) => self.check_token(proof).map(Authority::Token),
-            (_, _, None) => Err(Refusal::NoAuthority),
+        match &self.request.token {
+            Some(proof) => self.check_token(proof).map(Authority::Token),
+            None => Err(Refusal::NoAuthority),
         }
-    }
-
-    fn check_succession(&self, record: &NodeRecord, succession: &[u8]) -> Result<(), Refusal> {
-        let succession = Succession::from_der(succession).map_err(|_| Refusal::BadSuccession)?;
-        succession
-            .verify(&self.identity.uid, &record.key, self.key)
-            .map_err(|_| Refusal::BadSuccession)
     }
 
     fn check_token(&self, proof: &TokenProof) -> Result<JoinTokenId, Refusal> {
@@ -240,14 +227,14 @@ impl Question<'_> {
     fn needs_approval(&self, authority: Authority) -> bool {
         match authority {
             Authority::Token(_) => self.record().is_some_and(|record| record.is_live(self.now)),
-            Authority::Renewal | Authority::Succession | Authority::Approval => false,
+            Authority::Renewal | Authority::Approval => false,
         }
     }
 
     fn allowed_addresses(&self, authority: Authority) -> &[IpAddr] {
         let by_token = match authority {
             Authority::Token(id) => self.ledger.tokens.get(&id).map(|token| &token.addresses),
-            Authority::Renewal | Authority::Succession | Authority::Approval => None,
+            Authority::Renewal | Authority::Approval => None,
         };
         let by_record = || self.record().map(|record| &record.allowed_addresses);
         by_token.or_else(by_record).map_or(&[], Vec::as_slice)

@@ -98,11 +98,7 @@ impl Enrolment {
             id: *token.id.as_bytes(),
             mac: token.request_mac(&pkcs10),
         });
-        let request = EnrolmentRequest {
-            pkcs10,
-            token,
-            succession: None,
-        };
+        let request = EnrolmentRequest { pkcs10, token };
         info!(request = %request.id(), "Certificate wanted");
         self.pending = Some(Pending {
             request,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Largest written request. A PKCS#10 request with eight addresses has some 500 bytes; the rest
-/// is room for longer names and a succession (a guess, generous).
+/// is room for longer names (a guess, generous).
 pub(crate) const MAX_REQUEST_BYTES: usize = 16 * 1024;
 
 /// Largest written answer.
@@ -27,8 +27,6 @@ pub struct EnrolmentRequest {
     /// Shows that the node holds a join token. Absent in a renewal, which the identity key that
     /// the controller knows already signs.
     pub token: Option<TokenProof>,
-    /// The old identity key's signature over the new one, when a node changes its key.
-    pub succession: Option<Vec<u8>>,
 }
 
 /// Names a join token and proves that its secret is known, without showing it.
@@ -123,8 +121,6 @@ struct WireRequest {
     pkcs10: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<WireProof>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    succession: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -163,7 +159,6 @@ impl EnrolmentRequest {
                 id: Base64::encode_string(&proof.id),
                 mac: Base64::encode_string(&proof.mac),
             }),
-            succession: self.succession.as_deref().map(Base64::encode_string),
         })
     }
 
@@ -181,11 +176,9 @@ impl EnrolmentRequest {
             }),
             None => None,
         };
-        let succession = wire.succession.as_deref().map(from_base64).transpose()?;
         let request = Self {
             pkcs10: from_base64(&wire.pkcs10)?,
             token,
-            succession,
         };
         if request.encode() == bytes {
             Ok(request)

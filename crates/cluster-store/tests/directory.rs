@@ -48,7 +48,6 @@ fn request(first: u8) -> EnrolmentRequest {
     EnrolmentRequest {
         pkcs10: vec![first, 1, 2],
         token: None,
-        succession: None,
     }
 }
 

@@ -19,7 +19,6 @@ fn full() -> EnrolmentRequest {
             id: [7; 16],
             mac: [9; 32],
         }),
-        succession: Some(b"succession".to_vec()),
     }
 }
 
@@ -118,12 +117,10 @@ proptest! {
     fn any_request_reads_back_as_it_was_written(
         pkcs10 in prop::collection::vec(any::<u8>(), 0..600),
         id in any::<[u8; 16]>(),
-        succession in prop::option::of(prop::collection::vec(any::<u8>(), 0..200)),
     ) {
         let request = EnrolmentRequest {
             pkcs10,
             token: Some(TokenProof { id, mac: [1; 32] }),
-            succession,
         };
         prop_assert_eq!(EnrolmentRequest::decode(&request.encode()), Ok(request));
     }

@@ -21,7 +21,6 @@ mod revocation;
 mod root;
 mod serial;
 mod statement;
-mod succession;
 mod time;
 mod x509;
 
@@ -47,7 +46,6 @@ pub use revocation::{
 pub use root::{IssueError, Pin, PinError, RootCertificate, RootError, RootKey, TrustedRoots};
 pub use serial::CertificateSerial;
 pub use statement::{Generation, KeyStatement, StatementError, StatementSigner};
-pub use succession::{Succession, SuccessionError};
 pub use time::UnixTime;
 
 #[cfg(test)]

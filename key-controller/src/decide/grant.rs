@@ -88,7 +88,7 @@ impl Question<'_> {
             approved: None,
         };
         let (used, retired) = match authority {
-            Authority::Renewal | Authority::Succession => (Used::None, None),
+            Authority::Renewal => (Used::None, None),
             Authority::Token(id) => (Used::One(id), None),
             // A key that is replaced because it is lost may be in somebody's hands.
             Authority::Approval => (

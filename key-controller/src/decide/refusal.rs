@@ -29,8 +29,6 @@ pub(crate) enum Refusal {
     WrongName,
     #[error("V6: a node that is not revoked has the name")]
     NameTaken,
-    #[error("V7: the succession is not signed by the node's present key")]
-    BadSuccession,
     #[error("V8: the key is the root's own")]
     KeyOfRoot,
     #[error("V8: the key belongs to another node")]
@@ -62,7 +60,6 @@ impl Refusal {
             Self::WrongUid => "wrong_uid",
             Self::WrongName => "wrong_name",
             Self::NameTaken => "name_taken",
-            Self::BadSuccession => "bad_succession",
             Self::KeyOfRoot => "key_of_root",
             Self::KeyOfAnotherNode => "key_of_another_node",
             Self::RetiredKey => "retired_key",

@@ -128,11 +128,7 @@ fn asks(
         id: *token.id.as_bytes(),
         mac: token.request_mac(&pkcs10),
     });
-    EnrolmentRequest {
-        pkcs10,
-        token,
-        succession: None,
-    }
+    EnrolmentRequest { pkcs10, token }
 }
 
 #[test]
@@ -150,7 +146,6 @@ fn every_refusal_has_its_own_label() {
         Refusal::WrongUid,
         Refusal::WrongName,
         Refusal::NameTaken,
-        Refusal::BadSuccession,
         Refusal::KeyOfRoot,
         Refusal::KeyOfAnotherNode,
         Refusal::RetiredKey,
@@ -172,13 +167,12 @@ proptest! {
     #[test]
     fn i5_no_bytes_make_the_decision_panic_or_enrol(
         pkcs10 in prop::collection::vec(any::<u8>(), 0..400),
-        succession in prop::option::of(prop::collection::vec(any::<u8>(), 0..200)),
         id in any::<[u8; 16]>(),
     ) {
         let (mut scene, _) = Scene::with_alice();
         let token = Some(TokenProof { id, mac: [0; 32] });
 
-        let decision = scene.decide(&EnrolmentRequest { pkcs10, token, succession });
+        let decision = scene.decide(&EnrolmentRequest { pkcs10, token });
 
         prop_assert!(matches!(decision, Decision::Refused(Refusal::Malformed(_))));
     }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use cluster_store::{ClusterStore, PendingReason, RequestState};
-use node_identity::{IdentityKey, JoinToken, RevokedSubject, Succession};
-use rand_core::SeedableRng;
+use cluster_store::{PendingReason, RequestState};
+use node_identity::{JoinToken, RevokedSubject};
 
-use crate::rig::{Node, Rig, complaint, controller, now, run, succeeded, text, wait};
+use crate::rig::{Node, Rig, complaint, controller, now, succeeded, text, wait};
 
 const ALICE: [&str; 2] = ["198.51.100.1", "2001:db8::1"];
 const BOB: [&str; 2] = ["198.51.100.2", "2001:db8::2"];
@@ -108,36 +107,6 @@ fn a_live_node_changes_its_key_only_when_an_operator_approves() {
     let list = rig.list(|list| !list.entries.is_empty());
     assert!(list.entries.iter().any(|entry| entry.subject == old_key));
     rig.answer(&old.ask(&rig, None), RequestState::Refused);
-}
-
-#[test]
-fn a_key_names_its_successor_without_an_operator() {
-    let rig = Rig::new();
-    let _running = rig.start();
-    let (old, token) = alice(&rig);
-    old.enrol(&rig, &token);
-    let mut random = chacha20::ChaCha20Rng::seed_from_u64(4);
-    let new = Node {
-        key: IdentityKey::generate(&mut random),
-        ..old_copy(&old)
-    };
-    let mut request = new.request(None);
-    let succession = Succession::sign(&old.key, &old.identity, &new.key.public());
-    request.succession = Some(succession.to_der());
-
-    let id = run(rig.store().submit_request(&request)).unwrap();
-
-    rig.answer(&id, RequestState::Issued);
-    let certificate = rig.certificate(&old.identity.uid).unwrap();
-    assert_eq!(certificate.terms().key, new.key.public());
-}
-
-fn old_copy(node: &Node) -> Node {
-    Node {
-        identity: node.identity.clone(),
-        key: IdentityKey::from_pem(&node.key.to_pem()).unwrap(),
-        addresses: node.addresses.clone(),
-    }
 }
 
 #[test]

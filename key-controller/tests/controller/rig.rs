@@ -230,11 +230,7 @@ impl Node {
             id: *token.id.as_bytes(),
             mac: token.request_mac(&pkcs10),
         });
-        EnrolmentRequest {
-            pkcs10,
-            token,
-            succession: None,
-        }
+        EnrolmentRequest { pkcs10, token }
     }
 
     pub(crate) fn ask(&self, rig: &Rig, token: Option<&JoinToken>) -> RequestId {

@@ -6,7 +6,7 @@ use super::world::{NOW, World, addresses};
 use crate::{
     CertificateRequest, Envelope, Floor, IdentityKey, JoinToken, KeyStatement, NodeCertificate,
     Pin, PodCidr, RevocationEntry, RevocationList, Revocations, RevokedSubject, RootCertificate,
-    RootKey, SignedRevocationList, SpiffeId, Succession,
+    RootKey, SignedRevocationList, SpiffeId,
 };
 
 /// One valid sample of everything that is read from DER.
@@ -47,7 +47,6 @@ fn samples() -> Vec<Vec<u8>> {
         signed.to_der(),
         kept.to_bytes(),
         floor.to_bytes(),
-        Succession::sign(&alice.key, identity, &alice.key.public()).to_der(),
     ]
 }
 
@@ -72,7 +71,6 @@ fn read_all(bytes: &[u8]) -> usize {
             .ok()
             .map(|one| one.to_bytes()),
         Floor::from_bytes(bytes).ok().map(|one| one.to_bytes()),
-        Succession::from_der(bytes).ok().map(|one| one.to_der()),
     ];
     let written: Vec<_> = written.into_iter().flatten().collect();
     assert!(

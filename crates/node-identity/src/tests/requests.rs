@@ -1,9 +1,8 @@
-//! Certificate requests, join tokens and successions.
+//! Certificate requests and join tokens.
 
 use super::world::{World, addresses};
 use crate::{
-    CertificateRequest, IdentityKey, JoinToken, JoinTokenError, RequestError, Succession,
-    SuccessionError, TunnelKey,
+    CertificateRequest, JoinToken, JoinTokenError, RequestError, TunnelKey,
     x509::{self, signed_parts},
 };
 use der::Decode;
@@ -127,34 +126,6 @@ fn a_request_mac_holds_for_one_token_and_one_request() {
     assert!(token.verifies_request(b"request", &mac));
     assert!(!token.verifies_request(b"another", &mac));
     assert!(!other.verifies_request(b"request", &mac));
-}
-
-#[test]
-fn a_succession_holds_for_one_node_and_two_keys() {
-    let mut world = World::seeded(1);
-    let (alice, bob) = (world.node("alice", 1), world.node("bob", 2));
-    let new_key = IdentityKey::generate(&mut world.rng).public();
-    let node = &alice.statement.identity;
-    let (old_key, bobs_key) = (alice.key.public(), bob.key.public());
-
-    let succession = Succession::sign(&alice.key, node, &new_key);
-    let again = Succession::from_der(&succession.to_der()).unwrap();
-
-    assert_eq!(again.verify(&node.uid, &old_key, &new_key), Ok(()));
-    for refused in [
-        again.verify(&bob.statement.identity.uid, &old_key, &new_key),
-        again.verify(&node.uid, &bobs_key, &new_key),
-        again.verify(&node.uid, &old_key, &bobs_key),
-    ] {
-        assert!(matches!(refused, Err(SuccessionError::OtherSubject { .. })));
-    }
-    let mut der = succession.to_der();
-    *der.last_mut().unwrap() ^= 1;
-    let flipped = Succession::from_der(&der).unwrap();
-    assert!(matches!(
-        flipped.verify(&node.uid, &old_key, &new_key),
-        Err(SuccessionError::Signature { .. })
-    ));
 }
 
 #[test]

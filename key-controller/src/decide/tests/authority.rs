@@ -230,30 +230,3 @@ fn v7_an_approval_is_for_one_key_and_retires_the_old_one() {
     assert_eq!(scene.refusal(&asks_with(1)), Refusal::RetiredKey);
     assert_eq!(scene.refusal(&asks_with(3)), Refusal::TokenUsed);
 }
-
-#[test]
-fn v7_only_the_present_key_names_a_successor() {
-    let (mut scene, token) = Scene::with_alice();
-    let bob = scene.invite("bob", &[]).identity;
-    let mut asked = asks(&key(2), &token.identity, &["198.51.100.1"], None);
-    let by = |signer, node, new: u64| {
-        Some(Succession::sign(&key(signer), node, &key(new).public()).to_der())
-    };
-    for wrong in [
-        by(9, &token.identity, 2),
-        by(1, &bob, 2),
-        by(1, &token.identity, 3),
-    ] {
-        asked.succession = wrong;
-        assert_eq!(scene.refusal(&asked), Refusal::BadSuccession);
-    }
-    asked.succession = Some(b"nonsense".to_vec());
-    assert_eq!(scene.refusal(&asked), Refusal::BadSuccession);
-
-    asked.succession = by(1, &token.identity, 2);
-
-    let before = scene.ledger.nodes[&token.identity.uid].serial;
-    let record = scene.grant(&asked);
-    assert_eq!(record.key, key(2).public());
-    assert!(record.serial > before);
-}
