@@ -211,12 +211,13 @@ impl Settings {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        if self.state_directory == self.store_directory {
+        let (state, store) = (&self.state_directory, &self.store_directory);
+        if state.starts_with(store) || store.starts_with(state) {
             return Err(ConfigError::Value {
                 key: "store_directory",
-                value: self.store_directory.display().to_string(),
-                cure: "it is the state_directory too, which nodes must not read: \
-                       give them two folders"
+                value: store.display().to_string(),
+                cure: "it is, holds or lies in state_directory, which nodes must not reach: \
+                       give them two folders apart"
                     .to_owned(),
             });
         }

@@ -142,9 +142,16 @@ fn bi02_node_prefix_lengths_without_room_for_a_pod_are_refused() {
 
 #[test]
 fn a_state_folder_that_nodes_could_read_is_refused() {
-    let text = refusal("/var/lib/sotto-store", "/var/lib/sotto-controller");
+    for store in [
+        "/var/lib/sotto-controller",
+        "/var/lib",
+        "/var/lib/sotto-controller/store",
+    ] {
+        let text = refusal("/var/lib/sotto-store", store);
 
-    assert!(text.contains("store_directory"), "{text}");
+        assert!(text.contains("store_directory"), "{store}: {text}");
+        assert!(text.contains("apart"), "{store}: {text}");
+    }
 }
 
 #[test]
