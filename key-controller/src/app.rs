@@ -101,8 +101,10 @@ fn ledger(state: &State) -> Result<LedgerFile> {
 fn create_root(folder: &Path, trust_domain: TrustDomain) -> Result<()> {
     state::create(folder)?;
     let _held = state::lock(folder)?;
+    let file = LedgerFile::in_folder(folder);
+    file.check_absent()?;
     let pin = Signer::create(folder, &trust_domain, now()?, &mut random())?;
-    LedgerFile::in_folder(folder).create(&Ledger::empty(trust_domain, pin))?;
+    file.create(&Ledger::empty(trust_domain, pin))?;
     println!("{pin}");
     Ok(())
 }

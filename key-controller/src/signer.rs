@@ -74,7 +74,10 @@ pub(crate) enum SignerError {
         found: String,
         expected: String,
     },
-    #[error("create root {}: there is one already, it is never replaced", path.display())]
+    #[error(
+        "create root {}: there is one already, it is never replaced; name an empty folder",
+        path.display()
+    )]
     Exists { path: PathBuf },
     #[error("create root {}: is the disk full or read-only?", path.display())]
     Write {
@@ -98,10 +101,18 @@ impl Signer {
         now: UnixTime,
         random: &mut impl CryptoRng,
     ) -> Result<Pin, SignerError> {
+        let (key_path, certificate_path) = (folder.join(KEY), folder.join(CERTIFICATE));
+        // Judged before the key is made: one that stayed behind alone would pass for the lost one.
+        for path in [&key_path, &certificate_path] {
+            if path.symlink_metadata().is_ok() {
+                let path = path.clone();
+                return Err(SignerError::Exists { path });
+            }
+        }
         let key = RootKey::generate(random);
         let certificate = key.create_certificate(trust_domain, now, random);
-        write_new(&folder.join(KEY), key.to_pem().as_bytes())?;
-        write_new(&folder.join(CERTIFICATE), certificate.to_der())?;
+        write_new(&key_path, key.to_pem().as_bytes())?;
+        write_new(&certificate_path, certificate.to_der())?;
         Ok(key.pin())
     }
 

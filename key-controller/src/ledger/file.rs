@@ -53,7 +53,11 @@ pub(crate) enum LedgerError {
         path.display()
     )]
     Damaged { path: PathBuf, what: String },
-    #[error("create ledger {}: there is one already", path.display())]
+    #[error(
+        "create ledger {}: there is one already, it is never replaced; put back its root's backup \
+         or name an empty folder",
+        path.display()
+    )]
     Exists { path: PathBuf },
     #[error("read ledger {}: may this user read it?", path.display())]
     Read {
@@ -95,6 +99,15 @@ impl LedgerFile {
             }
         };
         decode(&bytes).map_err(|what| LedgerError::Damaged { path, what })
+    }
+
+    /// Refuses a folder that has a ledger, before anything is made for another one.
+    pub(crate) fn check_absent(&self) -> Result<(), LedgerError> {
+        if self.path.symlink_metadata().is_ok() {
+            let path = self.path.clone();
+            return Err(LedgerError::Exists { path });
+        }
+        Ok(())
     }
 
     /// Writes the first version.

@@ -98,6 +98,25 @@ fn cp16_root_create_never_replaces_a_root() {
 }
 
 #[test]
+fn cp16_root_create_makes_no_key_beside_what_is_left_of_another_root() {
+    for left in ["ledger", "root.der"] {
+        let rig = Rig::new();
+        for name in ["root.key", "root.der", "ledger"] {
+            if name != left {
+                fs::remove_file(rig.state().join(name)).unwrap();
+            }
+        }
+        let before = locks_aside(&rig);
+
+        let said = complaint(&rig.verb(&["root", "create", "--trust-domain", "sotto.test"]));
+
+        assert!(said.contains(left), "names what is there: {said}");
+        assert!(said.contains("empty folder"), "says the cure: {said}");
+        assert_eq!(locks_aside(&rig), before, "{left}: nothing is made");
+    }
+}
+
+#[test]
 fn cp05_a_second_controller_refuses_even_while_the_first_is_stalled() {
     let rig = Rig::new();
     let first = rig.start();
