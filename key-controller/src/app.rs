@@ -20,7 +20,7 @@ use crate::ledger::{Ledger, LedgerFile};
 use crate::reconcile::Controller;
 use crate::signer::Signer;
 use crate::tokens::{self, Invitation};
-use crate::{state, verbs};
+use crate::{hygiene, state, verbs};
 
 /// How soon what `revoke`, `approve` and `token create` wrote is seen.
 const LEDGER_POLL: Duration = Duration::from_millis(500);
@@ -33,6 +33,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Carries out what the command line asks for.
 pub(crate) fn run() -> Result<()> {
+    hygiene::forbid_core_dumps().context("switch core dumps off")?;
     match Arguments::parse().verb {
         Verb::Root(RootVerb::Create {
             state,

@@ -10,6 +10,7 @@ mod app;
 mod arguments;
 mod config;
 mod decide;
+mod hygiene;
 mod ledger;
 mod reconcile;
 mod revocations;

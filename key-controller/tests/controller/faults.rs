@@ -117,6 +117,21 @@ fn cp16_root_create_makes_no_key_beside_what_is_left_of_another_root() {
 }
 
 #[test]
+fn i8_a_controller_leaves_no_core_dump() {
+    let rig = Rig::new();
+
+    let running = rig.start();
+
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running.id())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    let words: Vec<&str> = core.split_whitespace().collect();
+    assert_eq!(words.get(4..6), Some(&["0", "0"][..]), "{core}");
+}
+
+#[test]
 fn cp05_a_second_controller_refuses_even_while_the_first_is_stalled() {
     let rig = Rig::new();
     let first = rig.start();
