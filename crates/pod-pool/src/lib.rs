@@ -32,6 +32,8 @@ use cni_protocol::node_state::NodeState;
 use cni_protocol::reservation::{NetnsIdentity, Reservation, ReservationError};
 
 pub use held::{Found, Held};
+use nix::errno::Errno;
+use nix::libc;
 use nix::time::{ClockId, clock_gettime};
 use resting::Resting;
 
@@ -50,7 +52,8 @@ const LOCK_RETRY: Duration = Duration::from_millis(2);
 
 /// What tells a reservation that is used from one that is left over, apart so that tests can answer.
 pub trait Links {
-    /// Whether a link of that name exists on the node.
+    /// Whether a link of that name exists on the node; also when the kernel does not say, because
+    /// what has no link is freed.
     fn has_link(&self, name: &str) -> bool;
 
     /// Time since boot, suspend included.
@@ -75,13 +78,18 @@ pub struct NodeLinks;
 
 impl Links for NodeLinks {
     fn has_link(&self, name: &str) -> bool {
-        nix::net::if_::if_nametoindex(name).is_ok()
+        may_exist(nix::net::if_::if_nametoindex(name))
     }
 
     fn since_boot(&self) -> Duration {
         // Every Linux has the clock.
         clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
     }
+}
+
+/// Only the kernel's "no such device" is a no: the question also takes a socket and a descriptor.
+fn may_exist(index: nix::Result<libc::c_uint>) -> bool {
+    !matches!(index, Err(Errno::ENODEV))
 }
 
 /// The reservations of this boot.

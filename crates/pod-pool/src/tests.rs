@@ -368,3 +368,13 @@ fn an_add_gives_up_when_the_pools_lock_stays_taken() {
 
     assert!(matches!(outcome.err(), Some(PoolError::Busy(_))));
 }
+
+#[test]
+fn a_link_that_the_kernel_does_not_tell_of_is_taken_to_exist() {
+    for silence in [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::EPERM] {
+        assert!(may_exist(Err(silence)), "{silence}");
+    }
+    assert!(NodeLinks.has_link("lo"));
+    assert!(!NodeLinks.has_link("so-none"));
+    assert!(!NodeLinks.has_link("a name longer than any link's"));
+}
