@@ -450,10 +450,7 @@ fn read(path: &Path) -> Option<Reservation> {
 
 /// Removes a file that somebody else may have removed.
 fn remove(path: &Path) -> Result<(), PoolError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path, error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    kept_files::remove(path).map_err(|error| failed("remove", path, error.into()))
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> PoolError {
