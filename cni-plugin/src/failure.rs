@@ -104,7 +104,7 @@ fn node_code(error: &NodeError) -> ErrorCode {
     match error {
         NodeError::NotReady(_) | NodeError::OtherBoot(_) => ErrorCode::TryAgainLater,
         NodeError::Invalid { .. } | NodeError::BootId { .. } => ErrorCode::Decode,
-        NodeError::File(_) | NodeError::Read { .. } => ErrorCode::Io,
+        NodeError::File(_) | NodeError::NoBootId(_) => ErrorCode::Io,
     }
 }
 

@@ -1,6 +1,5 @@
 //! What the daemon says about this node, read for this boot.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use cni_protocol::config::NetworkConfig;
@@ -10,6 +9,9 @@ use kept_files::{FileError, Links};
 
 /// The longest `node.json` that is read, in bytes; a real one has under a thousand.
 const SIZE_LIMIT: u64 = 1 << 20;
+
+/// The longest file with a boot id that is read, in bytes; the kernel's has 37.
+const BOOT_ID_LIMIT: u64 = 1 << 12;
 
 /// Why no pod can be attached on this node.
 #[derive(Debug, thiserror::Error)]
@@ -32,15 +34,9 @@ pub(crate) enum NodeError {
     /// It cannot be read, is too long, or is no file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The kernel said no.
-    #[error("read {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
+    /// There is no file that tells boots apart.
+    #[error("read boot id from {}: there is no such file, is /proc mounted?", .0.display())]
+    NoBootId(PathBuf),
     /// The file that tells boots apart holds something else.
     #[error("read boot id from {}: {text:?} is none", .path.display())]
     BootId {
@@ -69,10 +65,10 @@ pub(crate) fn load(config: &NetworkConfig) -> Result<NodeState, NodeError> {
 
 /// Reads which boot this is.
 pub(crate) fn boot_id(path: &Path) -> Result<String, NodeError> {
-    let text = std::fs::read_to_string(path).map_err(|source| NodeError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let Some(bytes) = kept_files::read(path, BOOT_ID_LIMIT, Links::Follow)? else {
+        return Err(NodeError::NoBootId(path.into()));
+    };
+    let text = String::from_utf8_lossy(&bytes);
     let id = text.trim();
     if is_boot_id(id) {
         return Ok(id.to_owned());
@@ -81,4 +77,40 @@ pub(crate) fn boot_id(path: &Path) -> Result<String, NodeError> {
         path: path.into(),
         text: id.chars().take(64).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn a_boot_id_is_the_kernels_or_none() {
+        let read = |path: &str| boot_id(Path::new(path));
+
+        assert!(read("/proc/sys/kernel/random/boot_id").is_ok());
+        assert!(matches!(read("/proc/none"), Err(NodeError::NoBootId(_))));
+        assert!(matches!(
+            read("/proc/self/status"),
+            Err(NodeError::BootId { .. })
+        ));
+    }
+
+    #[test]
+    fn a_pipe_and_an_endless_file_hold_no_boot_id_and_keep_nobody() {
+        let (reader, _writer) = std::io::pipe().unwrap();
+
+        for path in [
+            format!("/proc/self/fd/{}", reader.as_raw_fd()),
+            "/dev/zero".to_owned(),
+        ] {
+            let read = boot_id(Path::new(&path));
+
+            assert!(
+                matches!(read, Err(NodeError::File(FileError::NotAFile { .. }))),
+                "{read:?}"
+            );
+        }
+    }
 }
