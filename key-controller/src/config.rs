@@ -3,12 +3,11 @@
 
 mod networks;
 
-use std::fs::File;
-use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
+use kept_files::{FileError, Links};
 use node_identity::{PodCidr, PodRanges, TrustDomain};
 use serde::Deserialize;
 use settings_file::{SIZE_LIMIT, SettingsError};
@@ -67,12 +66,11 @@ pub(crate) enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// The file cannot be read.
-    #[error("read {}: does the file exist, and may this user read it?", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("read configuration")]
+    Unreadable(#[source] FileError),
+    /// There is no such file.
+    #[error("read configuration {}: no such file, name another with --config", path.display())]
+    Missing { path: PathBuf },
     /// The bytes are not the shape of a configuration.
     #[error(transparent)]
     Shape(#[from] SettingsError),
@@ -129,15 +127,11 @@ impl NodePrefixLengths {
 impl Settings {
     /// Reads the settings from a file.
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let failed = |source| ConfigError::Read {
-            path: path.to_path_buf(),
-            source,
-        };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(failed)?;
-        file.take(SIZE_LIMIT as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
+        let bytes = kept_files::read(path, SIZE_LIMIT as u64, Links::Follow)
+            .map_err(ConfigError::Unreadable)?
+            .ok_or_else(|| ConfigError::Missing {
+                path: path.to_path_buf(),
+            })?;
         Self::parse(path, &bytes)
     }
 

@@ -159,3 +159,24 @@ fn relative_folders_and_empty_lists_are_refused() {
     assert!(refusal("/var/lib/sotto-store", "store").contains("absolute"));
     assert!(refusal("\"198.51.100.0/24\", \"2001:db8::/64\"", "").contains("underlay_ranges"));
 }
+
+#[test]
+fn bi05_settings_that_are_no_file_are_refused_and_keep_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, gone) = (folder.path().join("pipe"), folder.path().join("gone"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+
+    for path in [&pipe, folder.path(), Path::new("/dev/zero")] {
+        let read = Settings::read(path);
+
+        assert!(
+            matches!(
+                read,
+                Err(ConfigError::Unreadable(FileError::NotAFile { .. }))
+            ),
+            "{read:?}"
+        );
+    }
+    let missing = Settings::read(&gone).unwrap_err();
+    assert!(missing.to_string().contains("--config"), "{missing}");
+}
