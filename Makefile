@@ -13,7 +13,7 @@ SIM := crates/tunnel-core-sim/Cargo.toml
 VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help setup build check test test-netns sim proofs demo matrix bench clean
+.PHONY: help needs-root setup build check test test-netns sim proofs demo matrix bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -68,6 +68,11 @@ test-netns: build
 
 sim: setup
 	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
+
+demo test-netns: needs-root
+
+needs-root:
+	@[ "$$(id -u)" = 0 ] || { echo "namespaces, tun and nft need root: run sudo make $(MAKECMDGOALS)" >&2; exit 1; }
 
 demo: setup
 	@$(STAGE) "build the programs" cargo build --locked --workspace --bins

@@ -43,12 +43,12 @@ install_packages() {
   export DEBIAN_FRONTEND=noninteractive
   # Another apt-get may hold the lock for a while.
   without_services tests/stage.sh "install $missing" \
-    apt-get -o DPkg::Lock::Timeout=300 -qq ${line#apt-get }
+    bash -c "apt-get -o DPkg::Lock::Timeout=300 -qq ${line#apt-get } >/dev/null"
 }
 
 install_toolchain() {
   if ! command -v rustup >/dev/null && ! command -v cargo >/dev/null; then
-    if [ "$(id -u)" = 0 ] && apt-cache show rustup >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ] && apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]'; then
       tests/stage.sh "install rustup" apt-get -o DPkg::Lock::Timeout=300 -qq install -y rustup
     else
       echo "setup: rustup is missing: install it as https://rustup.rs says, then run make again" >&2
@@ -64,14 +64,14 @@ channel() { sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml; }
 
 install_cargo_deny() {
   cargo deny --version 2>/dev/null | grep -qx "cargo-deny $cargo_deny" ||
-    tests/stage.sh "build cargo-deny $cargo_deny (once, some four minutes)" \
+    tests/stage.sh "build cargo-deny $cargo_deny (once, some five minutes)" \
       cargo install --locked --quiet --root "$cache/tools" --version "$cargo_deny" cargo-deny
 }
 
 # Asks for a newer Rust than it needs. GPL-3: a tool that is run, never linked.
 install_verifpal() {
   cargo install --root "$cache/tools" --list 2>/dev/null | grep -q "^verifpal v$verifpal" ||
-    tests/stage.sh "build verifpal $verifpal (once, some four minutes)" \
+    tests/stage.sh "build verifpal $verifpal (once, some five minutes)" \
       cargo install --locked --quiet --ignore-rust-version --root "$cache/tools" --version "$verifpal" verifpal
 }
 
