@@ -59,10 +59,11 @@ fn supervise() -> Result<()> {
         watched.add(signal);
     }
     watched.thread_block()?;
+    let program = std::env::current_exe()?;
     unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)
-        .context("unshare PID and mount namespaces")?;
+        .context("unshare PID and mount namespaces: in a container, give it CAP_SYS_ADMIN")?;
     make_private()?;
-    let mut inner = Command::new(std::env::current_exe()?)
+    let mut inner = Command::new(program)
         .args(std::env::args_os().skip(1))
         .env(BASE, base.path())
         .spawn()
@@ -110,7 +111,9 @@ fn settle(base: &Path) -> Result<()> {
 /// Keeps mounts made from here on out of every other namespace.
 pub(crate) fn make_private() -> Result<()> {
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("make mounts private")
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context(
+        "make mounts private: in a chroot, / must be a mount point (mount --bind it on itself)",
+    )
 }
 
 /// Mounts a new file system of a kind.

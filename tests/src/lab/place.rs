@@ -9,12 +9,23 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::{Mode, SFlag};
 
 use super::process::{Process, Registry};
 use crate::isolation;
 
 /// Seconds after which a program run by [`Place::run`] is ended.
 const RUN_LIMIT: &str = "90";
+
+/// What a node of the machine's own may have there, which no lab may see.
+const HIDDEN: [&str; 6] = [
+    "etc/cni",
+    "etc/sotto",
+    "opt/cni",
+    "var/lib/sotto",
+    "var/lib/sotto-controller",
+    "var/lib/sotto-store",
+];
 
 /// Held while a program is being started: its process has, until it executes, a copy of every
 /// socket of this one, so that a port just closed is still taken.
@@ -39,6 +50,9 @@ impl Place {
         let (network, mounts) = on_new_thread(|| {
             unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
             isolation::make_private()?;
+            for hidden in HIDDEN {
+                hide(hidden, folder)?;
+            }
             for kept in ["etc", "var", "opt"] {
                 overlay(kept, folder)?;
             }
@@ -291,6 +305,17 @@ fn on_new_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> 
 
 fn this_threads(kind: &str) -> Result<File> {
     Ok(File::open(format!("/proc/thread-self/ns/{kind}"))?)
+}
+
+/// Leaves a file or folder out of an overlay that is laid later: a device 0,0 in the upper folder
+/// says that nothing is there (the kernel's documentation of overlayfs, "whiteouts").
+fn hide(hidden: &str, folder: &Path) -> Result<()> {
+    let whiteout = folder.join(hidden);
+    if let Some(parent) = whiteout.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    nix::sys::stat::mknod(&whiteout, SFlag::S_IFCHR, Mode::empty(), 0)
+        .with_context(|| format!("hide the host's /{hidden}"))
 }
 
 /// Lets a machine write to one of the host's folders without the host seeing it.
