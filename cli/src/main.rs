@@ -9,9 +9,11 @@ mod printable;
 mod status;
 mod table;
 
+use std::io::{ErrorKind, Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Looks at the Sotto node daemon of this machine.
@@ -57,14 +59,19 @@ fn main() -> ExitCode {
             Verb::Status => status::print(&status, arguments.output),
             Verb::Peers => peers::print(&status, arguments.output),
         });
-    match printed {
-        Ok(text) => {
-            println!("{}", text.trim_end());
-            ExitCode::SUCCESS
-        }
+    match printed.and_then(|text| say(text.trim_end())) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sotto: {}", printable::printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints a line. A reader that has read enough is no fault.
+fn say(text: &str) -> Result<()> {
+    match writeln!(stdout(), "{text}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("print to standard output: is the disk full?"),
     }
 }
