@@ -23,6 +23,9 @@ const STATUS_TIME: Duration = Duration::from_millis(900);
 
 /// Answers one call.
 pub(crate) fn run() -> ExitCode {
+    if std::env::args_os().len() > 1 {
+        return about();
+    }
     let mut version = CniVersion::LATEST;
     let answer = answer(&mut version);
     let (text, code) = match &answer {
@@ -41,6 +44,16 @@ pub(crate) fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runtimes pass no arguments, so a person asks.
+fn about() -> ExitCode {
+    let about = format!(
+        "sotto-cni {}: the CNI plugin of Sotto. Container runtimes execute it, with CNI_COMMAND in its \
+         environment and a network configuration on its standard input.",
+        env!("CARGO_PKG_VERSION")
+    );
+    print(&about).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
 /// What to print, and how to take it back if nobody can read it.
