@@ -1,10 +1,7 @@
 //! Grants, delays or refuses one request for a certificate. Pure: the same request, ledger,
 //! settings, time and randomness give the same decision, and nothing here changes anything.
 //!
-//! The checks are numbered as the security document numbers them. V1: the request is well formed.
-//! V2 to V5: who asks is known, here by a join token, by the key in the ledger, by that key's word
-//! for a new one, or by an operator's. V6: name and UID are the ones that this says. V7: a live
-//! node's key stays. V8: one key, one node. V9: addresses and pod ranges are free. V10: limits.
+//! The checks, V1 to V10, are numbered as in `docs/enrolment.md`, which says each in a line.
 
 mod grant;
 mod refusal;

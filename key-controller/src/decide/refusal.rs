@@ -70,3 +70,44 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// Rule and label of every reason, read from this file: an enum cannot be walked.
+    fn reasons() -> Vec<(&'static str, &'static str)> {
+        let code = include_str!("refusal.rs");
+        let labels = code.lines().filter_map(|line| {
+            let (variant, label) = line.trim().strip_prefix("Self::")?.split_once(" => ")?;
+            Some((variant.split(['(', ' ']).next()?, label.split('"').nth(1)?))
+        });
+        let rule = |variant: &str| {
+            let (before, _) = code
+                .split_once(&format!("    {variant},"))
+                .or_else(|| code.split_once(&format!("    {variant}(")))
+                .or_else(|| code.split_once(&format!("    {variant} {{")))?;
+            let (_, text) = before.rsplit_once("#[error(\"")?;
+            text.split(':').next()
+        };
+        labels
+            .map(|(variant, label)| (rule(variant).unwrap(), label))
+            .collect()
+    }
+
+    #[test]
+    fn every_reason_stands_in_the_document_under_its_rule() {
+        let document = include_str!("../../../docs/enrolment.md");
+
+        let reasons = reasons();
+
+        assert!(reasons.len() >= 18, "{reasons:?}");
+        for (rule, label) in reasons {
+            let row = document
+                .lines()
+                .find(|line| line.starts_with(&format!("| {rule} |")));
+            assert!(
+                row.is_some_and(|row| row.contains(&format!("`{label}`"))),
+                "{rule}: {label}"
+            );
+        }
+    }
+}
