@@ -36,7 +36,8 @@ pub use keys::{IdentityKey, IdentityPublic, IkHash, KeyError, TunnelKey, TunnelP
 pub use names::{NameError, NodeName, NodeUid, SpiffeId, TrustDomain};
 pub use peers::{Admission, Conflict, admit};
 pub use ranges::{
-    PodCidr, PodCidrError, PodRanges, PodRangesError, contains, overlap, special_purpose,
+    NetworkError, PodCidr, PodCidrError, PodRanges, PodRangesError, contains, overlap,
+    parse_network, special_purpose,
 };
 pub use request::{CertificateRequest, RequestError};
 pub use revocation::{

@@ -4,6 +4,7 @@
 //! two spellings of one range would be two answers to "whose address is this".
 
 mod interval;
+mod network;
 mod set;
 
 use std::{fmt, net::IpAddr, str::FromStr};
@@ -12,6 +13,7 @@ use ipnetwork::IpNetwork;
 use thiserror::Error;
 
 pub(crate) use interval::{Family, Interval, join};
+pub use network::{NetworkError, parse_network};
 pub use set::{PodRanges, PodRangesError};
 
 use crate::encoding::serde_as_text;
@@ -126,8 +128,8 @@ impl PodCidr {
     }
 }
 
-/// Prefixes are nested or disjoint, so one of them contains the other's first address.
-/// Whether two networks share an address.
+/// Whether two networks share an address: prefixes are nested or disjoint, so one of them then
+/// contains the other's first.
 #[must_use]
 pub fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
     contains(one, other) || contains(other, one)

@@ -1,9 +1,7 @@
-//! Ranges of the settings: one spelling each, and none over another.
-
-use std::net::IpAddr;
+//! Ranges of the settings: read, and none over another.
 
 use ipnetwork::IpNetwork;
-use node_identity::{PodCidr, overlap, special_purpose};
+use node_identity::{PodCidr, overlap};
 
 use super::ConfigError;
 
@@ -15,36 +13,12 @@ pub(super) fn parse_cidr(key: &'static str, text: &str) -> Result<PodCidr, Confi
     })
 }
 
-/// Stricter than `ipnetwork`, which takes bare addresses, netmasks and host bits.
 pub(super) fn parse_network(key: &'static str, text: &str) -> Result<IpNetwork, ConfigError> {
-    let refuse = |cure: String| ConfigError::Value {
+    node_identity::parse_network(text).map_err(|error| ConfigError::Value {
         key,
         value: text.to_owned(),
-        cure,
-    };
-    let malformed = || refuse("write it as address/length, such as 198.51.100.0/24".to_owned());
-    let (address, length) = text.split_once('/').ok_or_else(malformed)?;
-    let address: IpAddr = address.parse().map_err(|_| malformed())?;
-    let length: u8 = length.parse().map_err(|_| malformed())?;
-    let network = IpNetwork::new(address, length).map_err(|_| malformed())?;
-    let masked = IpNetwork::new(network.network(), length).map_err(|_| malformed())?;
-    if length == 0 {
-        return Err(refuse(
-            "it is every address there is: name the ranges in use".to_owned(),
-        ));
-    }
-    if masked.ip() != address {
-        return Err(refuse(format!("it has host bits: did you mean {masked}?")));
-    }
-    if masked.to_string() != text {
-        return Err(refuse(format!("write it as {masked}")));
-    }
-    if let Some((special, name)) = special_purpose(masked) {
-        return Err(refuse(format!(
-            "it overlaps {special} ({name}): choose another range"
-        )));
-    }
-    Ok(masked)
+        cure: error.to_string(),
+    })
 }
 
 /// Refuses ranges that share an address, within a key and across keys.

@@ -36,6 +36,16 @@ fn good_settings_are_read() {
 }
 
 #[test]
+fn an_address_in_capitals_is_the_same_address() {
+    let settings = parse(&GOOD.replace("2001:db8::", "2001:DB8::")).unwrap();
+
+    assert_eq!(
+        settings.underlay_ranges,
+        parse(GOOD).unwrap().underlay_ranges
+    );
+}
+
+#[test]
 fn bi05_an_unknown_key_is_refused_by_name() {
     let text = refusal("trust_domain", "colour = \"red\"\ntrust_domain");
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
-use node_identity::{MAX_ADDRESSES, PodCidr, PodRanges, overlap, special_purpose};
+use node_identity::{MAX_ADDRESSES, PodCidr, PodRanges, overlap, parse_network, special_purpose};
 
 use super::file::ConfigFile;
 use super::{AesGcm, Config, ConfigError};
@@ -182,32 +182,8 @@ fn networks(key: &'static str, texts: &[String]) -> Result<Vec<IpNetwork>, Confi
 }
 
 fn network(key: &'static str, text: &str) -> Result<IpNetwork, ConfigError> {
-    let refuse = |cure: String| ConfigError::value(key, format!("{text:?}"), cure);
-    let Some((_, prefix)) = text.split_once('/') else {
-        return Err(refuse(
-            "give a network with its prefix length, for example 198.51.100.0/24".to_owned(),
-        ));
-    };
-    if !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(refuse(
-            "give the prefix length as a number, for example 198.51.100.0/24".to_owned(),
-        ));
-    }
-    let network: IpNetwork = text.parse().map_err(|error| refuse(format!("{error}")))?;
-    if network.prefix() == 0 {
-        return Err(refuse(
-            "covers every address, give the range itself".to_owned(),
-        ));
-    }
-    if network.network() != network.ip() {
-        return Err(refuse(format!(
-            "has bits set behind the prefix, did you mean {}/{}?",
-            network.network(),
-            network.prefix()
-        )));
-    }
-    refuse_special(key, network)?;
-    Ok(network)
+    parse_network(text)
+        .map_err(|error| ConfigError::value(key, format!("{text:?}"), error.to_string()))
 }
 
 fn refuse_special(key: &'static str, network: IpNetwork) -> Result<(), ConfigError> {

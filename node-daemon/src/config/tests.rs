@@ -163,12 +163,12 @@ fn bi02_ranges_that_are_no_ranges_are_refused() {
         (
             "service_ranges",
             r#"["10.96.0.0"]"#,
-            "with its prefix length",
+            "address/prefix length",
         ),
         (
             "underlay_ranges",
             r#"["198.51.100.0/255.255.255.0"]"#,
-            "as a number",
+            "address/prefix length",
         ),
         ("underlay_ranges", r#"["::/0"]"#, "covers every address"),
     ]);

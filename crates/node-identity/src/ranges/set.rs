@@ -115,7 +115,7 @@ impl PodRanges {
 
 impl PodCidr {
     pub(crate) fn interval(&self) -> Interval {
-        Interval::of_prefix(self.network(), self.prefix_len())
+        Interval::of_prefix(self.first(), self.prefix_len())
     }
 }
 
