@@ -56,6 +56,11 @@ pub(crate) enum GuardError {
     /// Settings.
     #[error("build the guard's settings")]
     Sysctl(#[from] SysctlError),
+    /// The rules were loaded, and a table of them could not be seen.
+    #[error(
+        "see table {0} after it was loaded: does another program delete it, or is `nft` stopped?"
+    )]
+    TableNotSeen(&'static str),
     /// No tun device.
     #[error(
         "set up {0}: the tun device is not there, the daemon opens it before the guard's routes"
@@ -104,6 +109,8 @@ pub(crate) struct Guard {
     route: RouteNetlink,
     netfilter: Netfilter,
     forward_chain_seen: Option<u32>,
+    /// Connections may have been tracked while the tables were gone, and still be.
+    strays: bool,
 }
 
 impl Guard {
@@ -123,6 +130,7 @@ impl Guard {
             route: RouteNetlink::open()?,
             netfilter: Netfilter::open()?,
             forward_chain_seen: None,
+            strays: false,
         };
         let inspection = guard.repair();
         if let Some(failure) = inspection.failures.into_iter().next() {
@@ -175,12 +183,13 @@ impl Guard {
         let restored =
             self.tables
                 .restore(&self.plan, &mut self.netfilter, &mut inspection.repaired);
+        self.strays |= inspection.repaired.len() > before;
         let restored = restored.and_then(|()| {
-            if inspection.repaired.len() > before {
-                self.delete_stray_connections()
-            } else {
-                Ok(())
+            if self.strays {
+                self.delete_stray_connections()?;
             }
+            self.strays = false;
+            Ok(())
         });
         inspection.failures.extend(restored.err());
     }
