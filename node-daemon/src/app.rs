@@ -4,15 +4,16 @@
 //! `node.json`, which lets pods in. A stop undoes none of it.
 
 mod assemble;
+mod inputs;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::arguments::{Arguments, Command};
 use crate::config::Config;
@@ -23,6 +24,7 @@ use crate::telemetry::Shown;
 use crate::uninstall::uninstall;
 use crate::{clock, hygiene, logging, reservations};
 use assemble::assemble;
+use inputs::{Input, Part};
 
 /// How long the daemon waits before it sets up anew what somebody took away (a guess).
 const BEFORE_ANEW: Duration = Duration::from_millis(200);
@@ -104,6 +106,10 @@ async fn serve_until_stopped(config: &Config) -> Result<()> {
         match serve(config, machine, &mut stop).await? {
             Ended::Stopped => return Ok(()),
             Ended::PathLost => warn!("Tun device or a lane is gone, everything is set up anew"),
+            Ended::PartLost(part) => error!(
+                part = part.label(),
+                "Part of the daemon ended by a fault of its own, everything is set up anew: please report what was logged before"
+            ),
         }
         sleep(BEFORE_ANEW).await;
     }
@@ -115,6 +121,8 @@ enum Ended {
     Stopped,
     /// Somebody deleted the tun device, or a lane ended.
     PathLost,
+    /// A part that runs as long as the daemon does not.
+    PartLost(Part),
 }
 
 async fn serve(config: &Config, machine: Machine, stop: &mut Stop) -> Result<Ended> {
@@ -139,10 +147,14 @@ async fn serve(config: &Config, machine: Machine, stop: &mut Stop) -> Result<End
             .map(|at| at.duration_since(clock::moment()));
         tokio::select! {
             () = stop.told() => return Ok(Ended::Stopped),
-            Some((_, event)) = inputs.lanes.recv() => node.handle_lane(event),
-            Some(news) = inputs.store.recv() => node.handle_store(news).await,
-            Some(_) = inputs.copies.recv() => node.handle_memory_copied(),
-            Some(event) = inputs.watch.recv() => node.handle_watch(event),
+            Some(ended) = tasks.join_next() => say_ended(ended),
+            input = inputs.next() => match input {
+                Input::Lane(event) => node.handle_lane(event),
+                Input::Store(news) => node.handle_store(news).await,
+                Input::Copied => node.handle_memory_copied(),
+                Input::Guard(event) => node.handle_watch(event),
+                Input::Ended(part) => return Ok(Ended::PartLost(part)),
+            },
             _ = second.tick() => node.handle_second().await,
             () = sleep(due.unwrap_or(Duration::MAX)) => node.handle_timeout(),
         }
@@ -150,4 +162,13 @@ async fn serve(config: &Config, machine: Machine, stop: &mut Stop) -> Result<End
             return Ok(Ended::PathLost);
         }
     }
+}
+
+/// Nothing that pods need hangs on the tasks but the store task, which [`Inputs`](inputs::Inputs) misses.
+fn say_ended(ended: Result<(), JoinError>) {
+    let error = ended.err().map(|error| error.to_string());
+    error!(
+        error,
+        "Background task ended: store, reservations, or health checks and metrics are without it until the daemon is started again"
+    );
 }

@@ -12,6 +12,7 @@ use tracing::info;
 use tunnel_core::packet::Mtu;
 use tunnel_core::plane::{LaneEvent, LaneIndex};
 
+use super::inputs::Inputs;
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::guard::Guard;
@@ -21,30 +22,18 @@ use crate::io::tun::TunQueue;
 use crate::io::udp::LaneSocket;
 use crate::keys::{self, MachineIds};
 use crate::lane::{self, LaneConfig, LaneHandle};
-use crate::memory_copy::{self, Copied};
+use crate::memory_copy;
 use crate::node::{Node, Outputs, Parts, tun_addresses};
 use crate::peers::Peers;
 use crate::peers::disk::PeersOnDisk;
 use crate::preflight::{Machine, bare_plan};
-use crate::store_task::{self, StoreNews};
+use crate::store_task;
 use crate::telemetry::Shown;
 use crate::uninstall::KERNEL_SETTINGS_FILE;
 use crate::watchdog::{Watch, WatchEvent};
 
 /// Messages that may wait between two tasks: enough for a burst, few enough to notice a jam (a guess).
 const QUEUE: usize = 1024;
-
-/// What the control task listens to.
-pub(super) struct Inputs {
-    /// Lanes.
-    pub(super) lanes: Receiver<(LaneIndex, LaneEvent)>,
-    /// The store task.
-    pub(super) store: Receiver<StoreNews>,
-    /// The guard's watchdog.
-    pub(super) watch: Receiver<WatchEvent>,
-    /// What notices copies of memory.
-    pub(super) copies: Receiver<Copied>,
-}
 
 /// What an earlier daemon left on disk and tmpfs, or what a first one makes.
 struct State {

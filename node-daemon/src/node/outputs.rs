@@ -11,6 +11,7 @@ use cni_protocol::node_state::NodeState;
 use kept_files::Loaded;
 use node_identity::{NodeUid, PodCidr, PodRanges};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
 use tracing::{debug, error, info, warn};
 use tunnel_core::control::Transmit;
 use tunnel_core::counters::Traffic;
@@ -63,8 +64,12 @@ impl Outputs {
     }
 
     fn tell_store(&self, command: StoreCommand) {
-        if self.store.try_send(command).is_err() {
-            debug!("Store is busy, it is asked again later");
+        match self.store.try_send(command) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => debug!("Store is busy, it is asked again later"),
+            Err(TrySendError::Closed(_)) => {
+                debug!("Store task has ended, it is asked again after the next set-up");
+            }
         }
     }
 
