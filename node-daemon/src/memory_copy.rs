@@ -7,6 +7,7 @@
 //! CLOCK_MONOTONIC. What was sent before the notice stays exposed.
 
 use std::io;
+use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::os::fd::AsFd as _;
 use std::thread::Builder;
 use std::time::Duration;
@@ -28,6 +29,8 @@ const TOLERANCE: Duration = Duration::from_millis(500);
 pub(crate) enum Copied {
     /// The hypervisor gave this machine a new generation id.
     NewGenerationId,
+    /// Kernel events were lost, perhaps that one.
+    EventsLost,
     /// The machine slept, perhaps on a disk.
     Resumed,
 }
@@ -50,13 +53,10 @@ fn watch_until_closed(uevents: Option<&Uevents>, copies: &Sender<Copied>) {
     let mut event = [0; 8192];
     while !copies.is_closed() {
         wait(uevents);
-        let length = uevents.and_then(|it| it.receive(&mut event).ok());
-        let event = event.get(..length.unwrap_or(0)).unwrap_or_default();
-        let copied = if is_new_generation_id(event) {
-            Copied::NewGenerationId
-        } else if sleep.resumed(asleep()) {
-            Copied::Resumed
-        } else {
+        let received = uevents.map(|it| it.receive(&mut event));
+        let told = received.and_then(|received| judge(received, &event));
+        let resumed = sleep.resumed(asleep()).then_some(Copied::Resumed);
+        let Some(copied) = told.or(resumed) else {
             continue;
         };
         warn!(reason = ?copied, "Memory may have been copied, every key is made anew");
@@ -74,6 +74,19 @@ fn wait(uevents: Option<&Uevents>) {
     let longest = PollTimeout::try_from(COMPARE_EVERY).unwrap_or(PollTimeout::MAX);
     // Interrupted or not: both sources are looked at.
     let _ = poll(&mut descriptors, longest);
+}
+
+/// What one look at the kernel's events says. Events that were lost (`ENOBUFS`: the socket was full)
+/// may have told of a copy: new keys cost a moment, old ones in two machines the secrecy of both.
+fn judge(received: io::Result<usize>, event: &[u8]) -> Option<Copied> {
+    match received {
+        Ok(length) => event
+            .get(..length)
+            .is_none_or(is_new_generation_id)
+            .then_some(Copied::NewGenerationId),
+        Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => None,
+        Err(_) => Some(Copied::EventsLost),
+    }
 }
 
 /// A uevent is a headline and `KEY=value` pairs, each ended by NUL.
@@ -125,6 +138,19 @@ mod tests {
         ));
         assert!(!is_new_generation_id(&[]));
         assert!(!is_new_generation_id(&[0xff; 8192]));
+    }
+
+    #[test]
+    fn p10_lost_kernel_events_count_as_a_copy_and_none_at_all_does_not() {
+        let failed = |errno| Err(io::Error::from_raw_os_error(errno));
+
+        assert_eq!(judge(failed(libc::ENOBUFS), &[]), Some(Copied::EventsLost));
+        assert_eq!(judge(failed(libc::EAGAIN), &[]), None);
+        assert_eq!(judge(failed(libc::EINTR), &[]), None);
+        let event = b"change@/devices/x\0NEW_VMGENID=1\0";
+        let length = event.len();
+        assert_eq!(judge(Ok(length), event), Some(Copied::NewGenerationId));
+        assert_eq!(judge(Ok(9), event), None);
     }
 
     #[test]
