@@ -309,6 +309,19 @@ impl Credentials {
         self.asked_for = Some(reason);
     }
 
+    /// Erases every tunnel key, one that waits to be used as well, and asks for a new one: memory that
+    /// was copied has them elsewhere too.
+    ///
+    /// # Errors
+    /// When their file cannot be removed.
+    pub(crate) fn handle_memory_copied(&mut self) -> Result<()> {
+        self.candidate = None;
+        self.want_generation(Due::Copied);
+        self.generations
+            .erase()
+            .context("erase tunnel keys that were copied")
+    }
+
     /// Makes the generation that is due, to be published and then used.
     fn begin_generation(&mut self, peers: &Peers, now: Now) {
         let Some(certificate) = self.certificate.clone() else {

@@ -257,6 +257,15 @@ impl Generations {
         self.save()
     }
 
+    /// Erases every generation, the file with them: somebody else may have the keys.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub(crate) fn erase(&mut self) -> Result<(), FileError> {
+        self.kept.clear();
+        self.file.as_deref().map_or(Ok(()), kept_files::remove)
+    }
+
     /// Notes the highest handshake timestamp used under a generation.
     ///
     /// # Errors

@@ -226,7 +226,9 @@ impl Control {
     /// nothing is sent before there is a new own generation. Changes every `poll_*`.
     pub fn handle_memory_copied(&mut self, now: Moment) {
         self.for_each_peer(now, |peer, env| peer.end_all_pairs(env));
-        self.own.clear();
+        while let Some(own) = self.own.oldest() {
+            self.retire(own, now);
+        }
         self.out.transmits.clear();
         let reason = NewGenerationReason::MemoryCopied;
         self.out.event(ControlEvent::NewGenerationWanted(reason));

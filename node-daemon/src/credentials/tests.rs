@@ -1,5 +1,6 @@
 //! A node's way to its papers, with a controller and a store that the test plays.
 
+mod copies;
 mod faults;
 
 use std::path::{Path, PathBuf};

@@ -120,13 +120,12 @@ impl Node {
                 seconds,
             } => self.credentials.remember_stamp(*generation, *seconds),
             ControlEvent::OwnGenerationRetired(generation) => self.credentials.retire(*generation),
-            ControlEvent::NewGenerationWanted(reason) => {
-                let due = match reason {
-                    NewGenerationReason::ClockBehind => Due::Clock,
-                    NewGenerationReason::MemoryCopied => Due::Copied,
-                };
-                self.credentials.want_generation(due);
+            ControlEvent::NewGenerationWanted(NewGenerationReason::ClockBehind) => {
+                self.credentials.want_generation(Due::Clock);
                 Ok(())
+            }
+            ControlEvent::NewGenerationWanted(NewGenerationReason::MemoryCopied) => {
+                self.credentials.handle_memory_copied()
             }
             ControlEvent::TransportChosen { .. } => {
                 self.counts.transports_agreed += 1;

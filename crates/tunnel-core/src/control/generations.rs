@@ -157,10 +157,6 @@ impl OwnGenerations {
         self.0.retain(|it| it.rank != rank);
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// The own address to speak from in a family.
     pub(super) fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
         let endpoints = &self.newest()?.verified.statement().endpoints;

@@ -201,6 +201,30 @@ fn a_copied_memory_sends_nothing_before_it_has_a_new_generation() {
 }
 
 #[test]
+fn p10_a_copied_memory_retires_every_own_generation() {
+    let mut net = Net::connected(12, [1, 1]);
+    net.renew(ALICE, 500);
+    let own: Vec<_> = net.nodes[ALICE]
+        .control
+        .own
+        .iter()
+        .map(|it| it.rank)
+        .collect();
+    assert_eq!(own.len(), 2);
+    let now = net.now;
+
+    net.nodes[ALICE].control.handle_memory_copied(now);
+    net.collect(ALICE);
+
+    let retired = |rank| {
+        let event = ControlEvent::OwnGenerationRetired(rank);
+        net.nodes[ALICE].events.contains(&event)
+    };
+    assert!(own.into_iter().all(retired));
+    assert_eq!(net.nodes[ALICE].control.own.len(), 0);
+}
+
+#[test]
 fn a_peer_that_stays_away_is_given_up_and_wanted_again() {
     let mut net = Net::acquainted(10, [1, 1]);
     net.fate = Box::new(|_| Vec::new());
