@@ -152,7 +152,7 @@ async fn serve(config: &Config, machine: Machine, stop: &mut Stop) -> Result<End
                 Input::Lane(event) => node.handle_lane(event),
                 Input::Store(news) => node.handle_store(news).await,
                 Input::Copied => node.handle_memory_copied(),
-                Input::Guard(event) => node.handle_watch(event),
+                Input::Guard(state) => node.handle_guard(state),
                 Input::Ended(part) => return Ok(Ended::PartLost(part)),
             },
             _ = second.tick() => node.handle_second().await,

@@ -31,7 +31,7 @@ use crate::peers::disk::PeersOnDisk;
 use crate::peers::{Learned, Peers};
 use crate::preflight::Machine;
 use crate::store_task::StoreNews;
-use crate::watchdog::{Watch, WatchEvent};
+use crate::watchdog::{GuardState, Watch};
 
 use suspicion::Suspicions;
 
@@ -49,6 +49,7 @@ pub(crate) struct Node {
     learned: Learned,
     control: Control,
     outputs: Outputs,
+    /// What the watchdog said last.
     guard_state: GuardState,
     node_state: Option<NodeState>,
     /// The admitted peers' addresses.
@@ -68,14 +69,6 @@ struct Counts {
     transports_agreed: u64,
     agreements_failed: u64,
     unreadable_entries: u64,
-}
-
-/// What the watchdog said last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum GuardState {
-    Stands,
-    Broken,
-    TunGone,
 }
 
 /// What a node is made of.
@@ -216,12 +209,8 @@ impl Node {
     }
 
     /// Takes what the watchdog says; it has logged it already.
-    pub(crate) fn handle_watch(&mut self, event: WatchEvent) {
-        self.guard_state = match event {
-            WatchEvent::Repaired(_) | WatchEvent::TunBack => GuardState::Stands,
-            WatchEvent::RepairFailed => GuardState::Broken,
-            WatchEvent::TunGone => GuardState::TunGone,
-        };
+    pub(crate) fn handle_guard(&mut self, state: GuardState) {
+        self.guard_state = state;
     }
 
     /// The guard, for whoever asks for its counters.

@@ -29,18 +29,25 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// without pause. A guess: well below the second within which a repair is due.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(50);
 
-/// What the watchdog tells the daemon.
+/// How a look at the guard left it, which is what the watchdog tells the daemon after each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WatchEvent {
-    /// A part was gone and is back.
-    Repaired(Part),
-    /// A part is gone and could not be put back; the log says why. Comes with each attempt.
-    RepairFailed,
-    /// The tun device is gone: open it anew. The guard drops what would have used it. Comes with
-    /// each look until it is there.
+pub(crate) enum GuardState {
+    /// Every part is there.
+    Stands,
+    /// A part is gone and could not be put back; the log says why.
+    Broken,
+    /// The tun device is gone: open it anew. The guard drops what would have used it.
     TunGone,
-    /// It is there again, with its routes.
-    TunBack,
+}
+
+impl GuardState {
+    fn after(inspection: &Inspection) -> Self {
+        match inspection.tun {
+            TunState::Gone => Self::TunGone,
+            TunState::Present if inspection.failures.is_empty() => Self::Stands,
+            TunState::Present => Self::Broken,
+        }
+    }
 }
 
 /// Everything counted since the daemon started.
@@ -71,7 +78,7 @@ impl Watch {
     /// When the kernel gives no notices or no thread.
     pub(crate) fn start(
         guard: Guard,
-        tell: impl Fn(WatchEvent) + Send + 'static,
+        tell: impl Fn(GuardState) + Send + 'static,
     ) -> Result<Self, WatchError> {
         let (stop, stopped) = UnixStream::pair().map_err(WatchError::Thread)?;
         let capture = LeakCapture::new(&guard.plan().cluster);
@@ -80,12 +87,13 @@ impl Watch {
         let counters = Arc::new(Mutex::new(GuardCounters::default()));
         let rounds = Rounds {
             guard: Arc::clone(&guard),
-            counters: Arc::clone(&counters),
+            report: Report {
+                counters: Arc::clone(&counters),
+                tell: Box::new(tell),
+            },
             capture,
             notices,
             stopped,
-            tell: Box::new(tell),
-            tun: TunState::Present,
         };
         let builder = thread::Builder::new().name("guard-watchdog".to_owned());
         let thread = builder
@@ -148,12 +156,10 @@ pub(crate) enum WatchError {
 /// The thread's own.
 struct Rounds {
     guard: Arc<Mutex<Guard>>,
-    counters: Arc<Mutex<GuardCounters>>,
+    report: Report,
     capture: LeakCapture,
     notices: [Notices; 2],
     stopped: UnixStream,
-    tell: Box<dyn Fn(WatchEvent) + Send>,
-    tun: TunState,
 }
 
 enum Woken {
@@ -172,7 +178,7 @@ impl Rounds {
                 Woken::ByNotice => lock(&self.guard).repair(),
                 Woken::ByClock => self.look_at_everything(),
             };
-            self.report(inspection);
+            self.report.look(inspection);
             self.follow_interfaces();
             self.count();
             thread::sleep(LOOK_AT_MOST_EVERY);
@@ -189,39 +195,10 @@ impl Rounds {
         inspection
     }
 
-    fn report(&mut self, inspection: Inspection) {
-        let mut repairs: BTreeMap<Part, u64> = BTreeMap::new();
-        for part in inspection.repaired {
-            *repairs.entry(part).or_default() += 1;
-        }
-        for (&part, &times) in &repairs {
-            warn!(
-                part = part.label(),
-                times, "Part of the guard was gone and has been put back"
-            );
-            *lock(&self.counters).repairs.entry(part).or_default() += times;
-            (self.tell)(WatchEvent::Repaired(part));
-        }
-        for failure in inspection.failures {
-            let failure = format!("{:#}", anyhow::Error::new(failure));
-            error!(
-                failure,
-                "Part of the guard is gone and could not be put back"
-            );
-            (self.tell)(WatchEvent::RepairFailed);
-        }
-        match (self.tun, inspection.tun) {
-            (_, TunState::Gone) => (self.tell)(WatchEvent::TunGone),
-            (TunState::Gone, TunState::Present) => (self.tell)(WatchEvent::TunBack),
-            (TunState::Present, TunState::Present) => {}
-        }
-        self.tun = inspection.tun;
-    }
-
     fn count(&mut self) {
         let leaks = self.capture.count();
         let dropped = lock(&self.guard).dropped();
-        let mut counters = lock(&self.counters);
+        let mut counters = lock(&self.report.counters);
         counters.plaintext_leaks = leaks;
         // What cannot be read this time keeps its last value.
         if let Ok(dropped) = dropped {
@@ -262,6 +239,82 @@ impl Rounds {
     }
 }
 
+/// Where the rounds' findings go: the log, the counters, the daemon.
+struct Report {
+    counters: Arc<Mutex<GuardCounters>>,
+    tell: Box<dyn Fn(GuardState) + Send>,
+}
+
+impl Report {
+    fn look(&self, inspection: Inspection) {
+        let state = GuardState::after(&inspection);
+        let mut repairs: BTreeMap<Part, u64> = BTreeMap::new();
+        for part in inspection.repaired {
+            *repairs.entry(part).or_default() += 1;
+        }
+        for (part, times) in repairs {
+            warn!(
+                part = part.label(),
+                times, "Part of the guard was gone and has been put back"
+            );
+            *lock(&self.counters).repairs.entry(part).or_default() += times;
+        }
+        for failure in inspection.failures {
+            let failure = format!("{:#}", anyhow::Error::new(failure));
+            error!(
+                failure,
+                "Part of the guard is gone and could not be put back"
+            );
+        }
+        (self.tell)(state);
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_guard_that_broke_stands_again_after_the_next_clean_look() {
+        let (told, states) = mpsc::channel();
+        let report = Report {
+            counters: Arc::default(),
+            tell: Box::new(move |state| told.send(state).unwrap()),
+        };
+        let broken = Inspection {
+            failures: vec![GuardError::NoTun("sotto0".to_owned())],
+            ..Inspection::default()
+        };
+        let half_repaired = Inspection {
+            repaired: vec![Part::Rule],
+            failures: vec![GuardError::NoTun("sotto0".to_owned())],
+            ..Inspection::default()
+        };
+        let gone = Inspection {
+            tun: TunState::Gone,
+            ..Inspection::default()
+        };
+
+        for inspection in [broken, Inspection::default(), half_repaired, gone] {
+            report.look(inspection);
+        }
+
+        let states: Vec<_> = states.try_iter().collect();
+        assert_eq!(
+            states,
+            [
+                GuardState::Broken,
+                GuardState::Stands,
+                GuardState::Broken,
+                GuardState::TunGone
+            ]
+        );
+        assert_eq!(lock(&report.counters).repairs[&Part::Rule], 1);
+    }
 }

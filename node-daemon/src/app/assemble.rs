@@ -30,7 +30,7 @@ use crate::preflight::{Machine, bare_plan};
 use crate::store_task;
 use crate::telemetry::Shown;
 use crate::uninstall::KERNEL_SETTINGS_FILE;
-use crate::watchdog::{Watch, WatchEvent};
+use crate::watchdog::{GuardState, Watch};
 
 /// Messages that may wait between two tasks: enough for a burst, few enough to notice a jam (a guess).
 const QUEUE: usize = 1024;
@@ -145,13 +145,13 @@ fn plan(config: &Config, machine: Machine, credentials: &Credentials) -> GuardPl
     }
 }
 
-fn start_guard(config: &Config, plan: &GuardPlan) -> Result<(Arc<Watch>, Receiver<WatchEvent>)> {
+fn start_guard(config: &Config, plan: &GuardPlan) -> Result<(Arc<Watch>, Receiver<GuardState>)> {
     let journal: PathBuf = config.state_directory.join(KERNEL_SETTINGS_FILE);
     let guard = Guard::install(plan.clone(), &journal)?;
     let (events, watch) = mpsc::channel(QUEUE);
-    let tell = move |event| {
-        // Each event comes again while its cause lasts, so one that finds no room is not missed.
-        let _: Result<(), _> = events.try_send(event);
+    let tell = move |state| {
+        // The state comes again within a second, so one that finds no room is not missed.
+        let _: Result<(), _> = events.try_send(state);
     };
     Ok((Arc::new(Watch::start(guard, tell)?), watch))
 }

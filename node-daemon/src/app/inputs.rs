@@ -6,7 +6,7 @@ use tunnel_core::plane::{LaneEvent, LaneIndex};
 
 use crate::memory_copy::Copied;
 use crate::store_task::StoreNews;
-use crate::watchdog::WatchEvent;
+use crate::watchdog::GuardState;
 
 /// The parts that tell the control task something.
 pub(super) struct Inputs {
@@ -15,7 +15,7 @@ pub(super) struct Inputs {
     /// The store task.
     pub(super) store: Receiver<StoreNews>,
     /// The guard's watchdog.
-    pub(super) watch: Receiver<WatchEvent>,
+    pub(super) watch: Receiver<GuardState>,
     /// What notices copies of memory.
     pub(super) copies: Receiver<Copied>,
 }
@@ -30,7 +30,7 @@ pub(super) enum Input {
     /// Memory may have been copied.
     Copied,
     /// The guard's watchdog.
-    Guard(WatchEvent),
+    Guard(GuardState),
     /// A part ended.
     Ended(Part),
 }
@@ -92,7 +92,7 @@ mod tests {
     struct Tellers {
         lanes: Option<Sender<(LaneIndex, LaneEvent)>>,
         store: Option<Sender<StoreNews>>,
-        watch: Option<Sender<WatchEvent>>,
+        watch: Option<Sender<GuardState>>,
         copies: Option<Sender<Copied>>,
     }
 

@@ -9,10 +9,11 @@ use node_status::{
 use tunnel_core::counters::Traffic;
 use tunnel_core::plane::Suite;
 
-use super::{GuardState, Node};
+use super::Node;
 use crate::clock::Now;
 use crate::peers::{Claims, Standing};
 use crate::telemetry::Telemetry;
+use crate::watchdog::GuardState;
 
 impl Node {
     /// Replaces the snapshot.
