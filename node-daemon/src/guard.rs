@@ -109,6 +109,8 @@ pub(crate) struct Guard {
     route: RouteNetlink,
     netfilter: Netfilter,
     forward_chain_seen: Option<u32>,
+    /// An update failed on the way, and what its plan does without may still be there.
+    unfinished: bool,
     /// Connections may have been tracked while the tables were gone, and still be.
     strays: bool,
 }
@@ -130,6 +132,7 @@ impl Guard {
             route: RouteNetlink::open()?,
             netfilter: Netfilter::open()?,
             forward_chain_seen: None,
+            unfinished: false,
             strays: false,
         };
         let inspection = guard.repair();
@@ -148,17 +151,21 @@ impl Guard {
     /// then what is no longer wanted.
     ///
     /// # Errors
-    /// The first thing that could not be changed. The next [`Guard::repair`] tries again.
+    /// The first thing that could not be changed. The next [`Guard::repair`] tries again; only the next
+    /// update removes what is no longer wanted.
     pub(crate) fn update(&mut self, plan: GuardPlan) -> Result<(), GuardError> {
         plan.check().map_err(PreflightError::Plan)?;
-        if plan == self.plan {
+        if plan == self.plan && !self.unfinished {
             return Ok(());
         }
         self.plan = plan;
+        self.unfinished = true;
         if let Some(failure) = self.repair().failures.into_iter().next() {
             return Err(failure);
         }
-        way::retire(&mut self.route, &self.plan)
+        way::retire(&mut self.route, &self.plan)?;
+        self.unfinished = false;
+        Ok(())
     }
 
     /// Looks at every part and puts back what is gone.
