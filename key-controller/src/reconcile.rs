@@ -222,7 +222,7 @@ impl<S: ClusterStore> Controller<S> {
                 *total = total.saturating_add(1);
                 self.refused_now += 1;
                 if self.refused_now <= MOST_NAMED {
-                    warn!(%id, reason = reason.label(), total, %reason, "Enrolment refused");
+                    warn!(%id, reason = reason.label(), total, rule = %reason, "Enrolment refused");
                 }
                 RequestState::Refused
             }
