@@ -45,13 +45,14 @@ const IMPURE: [&str; 14] = [
 const LEAKS: [&str; 2] = ["boringtun", "ring"];
 
 /// Which of our crates each of our crates may use.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("node-identity", &[]),
     ("tunnel-core", &["node-identity"]),
     ("cni-protocol", &[]),
     ("node-status", &[]),
     ("settings-file", &[]),
     ("kept-files", &[]),
+    ("service-log", &[]),
     ("cluster-store", &["kept-files", "node-identity"]),
     ("pod-pool", &["cni-protocol", "kept-files"]),
     ("sotto-cni", &["cni-protocol", "kept-files", "pod-pool"]),
@@ -64,6 +65,7 @@ const EDGES: [(&str, &[&str]); 13] = [
             "node-identity",
             "node-status",
             "pod-pool",
+            "service-log",
             "settings-file",
             "tunnel-core",
         ],
@@ -74,6 +76,7 @@ const EDGES: [(&str, &[&str]); 13] = [
             "cluster-store",
             "kept-files",
             "node-identity",
+            "service-log",
             "settings-file",
         ],
     ),

@@ -10,12 +10,12 @@ use cluster_store::{ClusterStore, DirectoryStore, StoreChanges};
 use getrandom::SysRng;
 use node_identity::{TrustDomain, UnixTime};
 use rand_core::UnwrapErr;
+use service_log::chain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
-use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Arguments, RootVerb, State, TokenVerb, Verb};
-use crate::config::{LogFormat, Settings};
+use crate::config::Settings;
 use crate::ledger::{Ledger, LedgerFile};
 use crate::reconcile::Controller;
 use crate::signer::Signer;
@@ -80,7 +80,7 @@ pub(crate) fn run() -> Result<()> {
         }
         Verb::Run { config } => {
             let settings = Settings::read(&config)?;
-            start_logging(settings.log_format);
+            service_log::start(settings.log_format, &[]);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
@@ -211,17 +211,6 @@ fn check_against(settings: &Settings, ledger: &Ledger) -> Result<()> {
     Ok(())
 }
 
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("SOTTO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
-    }
-}
-
 fn now() -> Result<UnixTime> {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -231,14 +220,4 @@ fn now() -> Result<UnixTime> {
 
 fn random() -> UnwrapErr<SysRng> {
     UnwrapErr(SysRng)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -10,6 +10,7 @@ use ipnetwork::IpNetwork;
 use kept_files::{FileError, Links};
 use node_identity::{PodCidr, PodRanges, TrustDomain};
 use serde::Deserialize;
+use service_log::LogFormat;
 use settings_file::{SIZE_LIMIT, SettingsError};
 use tracing::info;
 
@@ -49,17 +50,6 @@ pub(crate) struct NodePrefixLengths {
     pub(crate) ipv4: u8,
     /// Bits.
     pub(crate) ipv6: u8,
-}
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines, one object a line.
-    Json,
 }
 
 /// Why the settings are refused. Every text names the key, the value and the cure.

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use cluster_store::{Published, PublishedNode};
 use kept_files::Loaded;
 use node_identity::{NodeCertificate, PodRanges, UnixTime, VerifiedPeer};
+use service_log::chain;
 use tracing::{info, warn};
 use tunnel_core::control::GenerationRank;
 use tunnel_core::moment::Moment;
@@ -27,7 +28,7 @@ use crate::generation::{Due, Generations, OwnedGeneration, Wanted};
 use crate::io::random;
 use crate::keys::{self, Identity};
 use crate::marks::GenerationMark;
-use crate::peers::{Peers, Standing, chain};
+use crate::peers::{Peers, Standing};
 
 /// The certificate's name in the state directory.
 pub(crate) const CERTIFICATE_FILE: &str = "certificate.der";

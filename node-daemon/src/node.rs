@@ -157,7 +157,7 @@ impl Node {
             match self.peers.judge_own(&generation.envelope, now.wall) {
                 Ok(own) => verified.push((own, generation)),
                 Err(error) => info!(
-                    reason = crate::peers::chain(&error),
+                    reason = service_log::chain(&error),
                     "Tunnel key of the last run is not used"
                 ),
             }

@@ -10,6 +10,7 @@ use cluster_store::{
     ClusterStore, DirectoryStore, Published, RequestId, RequestState, StoreChanges, StoreError,
 };
 use node_identity::NodeUid;
+use service_log::chain;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tracing::{info, warn};
 
@@ -91,10 +92,10 @@ impl Trouble {
             return;
         }
         self.said = true;
-        let cause = std::error::Error::source(error)
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        warn!(%error, cause, "Store cannot be used, known peers are kept");
+        warn!(
+            error = chain(error),
+            "Store cannot be used, known peers are kept"
+        );
     }
 
     fn ends(&mut self) {

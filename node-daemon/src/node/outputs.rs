@@ -10,6 +10,7 @@ use cni_protocol::contract::{NODE_STATE_FILE, POD_LINK_GROUP};
 use cni_protocol::node_state::NodeState;
 use kept_files::Loaded;
 use node_identity::{NodeUid, PodCidr, PodRanges};
+use service_log::chain;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::{debug, error, info, warn};
@@ -24,7 +25,6 @@ use crate::enrol::Ask;
 use crate::guard::plan::GuardPlan;
 use crate::io::udp::LaneSocket;
 use crate::lane::LaneHandle;
-use crate::peers::chain;
 use crate::store_task::StoreCommand;
 use crate::telemetry::{Shown, Telemetry};
 use crate::watchdog::Watch;
@@ -138,7 +138,7 @@ impl Node {
         match self.outputs.guard.update(plan.clone()) {
             Ok(()) => self.outputs.plan = plan,
             Err(error) => error!(
-                error = crate::peers::chain(&error),
+                error = chain(&error),
                 "Guard cannot be changed, it is tried again"
             ),
         }

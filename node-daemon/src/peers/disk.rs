@@ -60,10 +60,10 @@ impl PeersOnDisk {
             warn!(file = %path.display(), danger, "State file is missing, who removed it?");
         }
         let floor = self.read(FLOOR_FILE, |bytes| {
-            Floor::from_bytes(bytes).map_err(|error| super::chain(&error))
+            Floor::from_bytes(bytes).map_err(|error| service_log::chain(&error))
         })?;
         let revocations = self.read(REVOCATIONS_FILE, |bytes| {
-            Revocations::from_bytes(bytes).map_err(|error| super::chain(&error))
+            Revocations::from_bytes(bytes).map_err(|error| service_log::chain(&error))
         })?;
         Ok((floor, revocations))
     }

@@ -7,9 +7,10 @@ use node_identity::{
     Envelope, FloorError, RootCertificate, SignedRevocationList, TrustedRoots, UnixTime,
     VerifiedPeer, VerifyError,
 };
+use service_log::chain;
 use tracing::{error, info};
 
-use super::{Learned, Peers, Refused, Severity, chain};
+use super::{Learned, Peers, Refused, Severity};
 
 impl Peers {
     pub(super) fn learn_roots(
