@@ -190,3 +190,28 @@ fn bi05_settings_that_are_no_file_are_refused_and_keep_nobody() {
     let missing = Settings::read(&gone).unwrap_err();
     assert!(missing.to_string().contains("--config"), "{missing}");
 }
+
+#[test]
+fn the_example_configuration_shows_every_key_and_its_default() {
+    let text = include_str!("../../../deploy/controller.toml");
+    let keys = [
+        "state_directory",
+        "store_directory",
+        "trust_domain",
+        "cluster_pod_ranges",
+        "node_prefix_lengths",
+        "underlay_ranges",
+        "service_ranges",
+        "log_format",
+    ];
+    let mut spelled_out = text.to_owned();
+
+    for key in keys {
+        let shown = format!("{key} = ");
+        let is_shown = |line: &str| line.trim_start_matches("# ").starts_with(&shown);
+        assert!(text.lines().any(is_shown), "{key} is absent");
+        spelled_out = spelled_out.replace(&format!("# {shown}"), &shown);
+    }
+
+    assert_eq!(parse(text).unwrap(), parse(&spelled_out).unwrap());
+}

@@ -278,3 +278,29 @@ fn the_example_configuration_is_valid() {
 
     assert_eq!(config.endpoints.len(), 2);
 }
+
+#[test]
+fn the_example_configuration_shows_every_key_and_its_default() {
+    let text = include_str!("../../../deploy/node.toml");
+    let keys = include_str!("file.rs")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub(super) ")?.split_once(": "))
+        .map(|(key, _)| key);
+    let mut spelled_out = text.to_owned();
+
+    for key in keys {
+        let shown = format!("{key} = ");
+        let is_shown = |line: &str| line.trim_start_matches("# ").starts_with(&shown);
+        assert!(text.lines().any(is_shown), "{key} is absent");
+        if key != "endpoint_mtu" {
+            spelled_out = spelled_out.replace(&format!("# {shown}"), &shown);
+        }
+    }
+
+    let [as_it_is, spelled_out] =
+        [text, &spelled_out].map(|text| Config::parse(Path::new("node.toml"), text.as_bytes()));
+    assert_eq!(
+        format!("{:?}", as_it_is.unwrap()),
+        format!("{:?}", spelled_out.unwrap())
+    );
+}
