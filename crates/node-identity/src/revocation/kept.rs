@@ -118,12 +118,6 @@ impl Revocations {
         pins
     }
 
-    /// The number of the newest list accepted from a root.
-    #[must_use]
-    pub fn newest_number(&self, root: &Pin) -> Option<u64> {
-        self.roots.get(root).map(|root| root.number)
-    }
-
     /// The entries that hold, of all roots.
     pub fn entries(&self) -> impl Iterator<Item = RevocationEntry> {
         self.roots.values().flat_map(RootRevocations::entries)
