@@ -12,7 +12,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use ipnetwork::IpNetwork;
 use thiserror::Error;
 
-pub(crate) use interval::{Family, Interval, join};
+pub(crate) use interval::{Family, Interval, join, union};
 pub use network::{NetworkError, parse_network};
 pub use set::{PodRanges, PodRangesError};
 

@@ -111,16 +111,48 @@ impl Interval {
     }
 }
 
-/// Sorts, and joins what touches. `Err` holds two that overlap.
+/// Joins what touches, in order. `Err` holds two that overlap.
 pub(crate) fn join(mut intervals: Vec<Interval>) -> Result<Vec<Interval>, (Interval, Interval)> {
+    intervals.sort_unstable();
+    for (before, next) in intervals.iter().zip(intervals.iter().skip(1)) {
+        if before.overlaps(next) {
+            return Err((*before, *next));
+        }
+    }
+    Ok(union(intervals))
+}
+
+/// The same addresses in the fewest intervals, in order.
+pub(crate) fn union(mut intervals: Vec<Interval>) -> Vec<Interval> {
     intervals.sort_unstable();
     let mut joined: Vec<Interval> = Vec::with_capacity(intervals.len());
     for next in intervals {
         match joined.last_mut() {
-            Some(before) if before.overlaps(&next) => return Err((*before, next)),
-            Some(before) if before.touches(&next) => before.last = next.last,
+            Some(before) if before.overlaps(&next) || before.touches(&next) => {
+                before.last = before.last.max(next.last);
+            }
             Some(_) | None => joined.push(next),
         }
     }
-    Ok(joined)
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_union_loses_no_address() {
+        let of = |text: &str, prefix| Interval::of_prefix(text.parse().unwrap(), prefix);
+        let (outer, inner, next) = (
+            of("10.244.0.0", 16),
+            of("10.244.3.0", 24),
+            of("10.245.0.0", 16),
+        );
+
+        let joined = union(vec![inner, next, outer, of("fd00::", 64)]);
+
+        assert_eq!(joined, [of("10.244.0.0", 15), of("fd00::", 64)]);
+        assert_eq!(join(vec![inner, next, outer]), Err((outer, inner)));
+    }
 }

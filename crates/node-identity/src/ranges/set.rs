@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Interval, PodCidr, PodCidrError, join};
+use super::{Interval, PodCidr, PodCidrError, union};
 
 /// Disjoint pod ranges, IPv4 before IPv6, neighbours joined where they make one prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,15 +31,14 @@ impl PodRanges {
     /// Two ranges overlap.
     pub fn try_new(mut ranges: Vec<PodCidr>) -> Result<Self, PodRangesError> {
         ranges.sort_unstable();
+        // Prefixes are nested or disjoint, and a sorted list has the outer before the inner.
         for (one, other) in ranges.iter().zip(ranges.iter().skip(1)) {
             if one.overlaps(other) {
                 return Err(PodRangesError::Overlap(*one, *other));
             }
         }
         let intervals = ranges.iter().map(PodCidr::interval).collect();
-        // Prefixes are nested or disjoint, and a sorted list has the outer before the inner.
-        let joined = join(intervals).unwrap_or_default();
-        Self::from_intervals(&joined).map_err(PodRangesError::Joined)
+        Self::from_intervals(&union(intervals)).map_err(PodRangesError::Joined)
     }
 
     /// The prefixes of joined, sorted intervals.
@@ -58,7 +57,7 @@ impl PodRanges {
 
     /// The set as joined intervals, in order.
     pub(crate) fn intervals(&self) -> Vec<Interval> {
-        join(self.0.iter().map(PodCidr::interval).collect()).unwrap_or_default()
+        union(self.0.iter().map(PodCidr::interval).collect())
     }
 
     /// The ranges, IPv4 first, by address.
