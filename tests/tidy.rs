@@ -1,5 +1,5 @@
 //! What no compiler checks: which crate may depend on which, what the pure crates must not reach,
-//! and that no file grows beyond reading.
+//! where code may be that the compiler cannot check, and that no file grows beyond reading.
 
 #![allow(
     clippy::unwrap_used,
@@ -93,11 +93,32 @@ const LONGEST: usize = 500;
 /// How a longer file says why, in its first three lines.
 const REASON: &str = "// Long because";
 
+/// The only folder with code that the compiler cannot check.
+const UNCHECKED: &str = "node-daemon/src/io";
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap()
         .to_owned()
+}
+
+/// Our files whose names end so.
+fn files(ending: &str) -> Vec<PathBuf> {
+    let mut folders = vec![root()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found
 }
 
 /// A package, as "name version".
@@ -208,24 +229,50 @@ fn pure_crates_repeat_the_root_lints_and_ban_clock_and_files() {
 
 #[test]
 fn no_file_is_longer_than_500_lines_without_a_reason() {
-    let mut folders = vec![root()];
     let mut long = Vec::new();
 
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
-                folders.push(path);
-            } else if name.ends_with(".rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                let explained = text.lines().take(3).any(|line| line.starts_with(REASON));
-                if text.lines().count() > LONGEST && !explained {
-                    long.push(path);
-                }
-            }
+    for path in files(".rs") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let explained = text.lines().take(3).any(|line| line.starts_with(REASON));
+        if text.lines().count() > LONGEST && !explained {
+            long.push(path);
         }
     }
 
     assert!(long.is_empty(), "longer than {LONGEST} lines: {long:?}");
+}
+
+#[test]
+fn unchecked_code_is_only_where_the_kernel_is_called() {
+    let allowed = root().join(UNCHECKED);
+    let is_word = |letter: char| letter.is_alphanumeric();
+    let mut found = Vec::new();
+
+    for path in files(".rs")
+        .into_iter()
+        .filter(|path| !path.starts_with(&allowed))
+    {
+        for (number, line) in std::fs::read_to_string(&path).unwrap().lines().enumerate() {
+            let code = line.split("//").next().unwrap();
+            // In two parts, so that this file is no find; the lint's name holds the word too.
+            if code
+                .split(|letter| !is_word(letter))
+                .any(|word| word == concat!("un", "safe"))
+            {
+                found.push(format!("{}:{}", path.display(), number + 1));
+            }
+        }
+    }
+
+    assert!(found.is_empty(), "belongs in {UNCHECKED}: {found:?}");
+}
+
+#[test]
+fn every_package_denies_unchecked_code() {
+    for path in files("Cargo.toml") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let inherits = text.contains("[lints]\nworkspace = true\n");
+        let denies = text.contains(concat!("un", "safe_code = \"deny\"\n"));
+        assert!(inherits || denies, "{} has no lints", path.display());
+    }
 }
