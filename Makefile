@@ -1,5 +1,5 @@
 # Verbs of the project. Each installs what it needs first (`make setup`) and shows its stages.
-# The bare cargo lines are in README.md.
+# The bare cargo lines are in CONTRIBUTING.md.
 
 SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sotto
