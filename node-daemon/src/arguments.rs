@@ -20,7 +20,8 @@ pub enum Command {
     Run(ConfigFile),
     /// Check configuration and machine, change nothing.
     Check(ConfigFile),
-    /// Remove everything Sotto ever made in the kernel of this node, and nothing else.
+    /// Remove everything that Sotto ever made on this node, pods' links and the identity key with it, and
+    /// nothing else; to come back takes a new join token.
     Uninstall(ConfigFile),
     /// Print the version.
     Version,
