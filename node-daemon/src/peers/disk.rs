@@ -20,6 +20,18 @@ pub(crate) const REVOCATIONS_FILE: &str = "revocations.der";
 /// The folder of roots and envelopes, in the state directory.
 pub(crate) const VERIFIED_FOLDER: &str = "verified";
 
+/// What the node remembers beside the verified set, and what is lost with it.
+const MEMORY: [(&str, &str); 2] = [
+    (
+        FLOOR_FILE,
+        "older keys of a peer would be believed until it is seen again",
+    ),
+    (
+        REVOCATIONS_FILE,
+        "a revoked peer would be believed until the store shows the list",
+    ),
+];
+
 /// Most bytes of floor or revocations: 50 a node, and a hundred times the largest cluster planned for.
 const MEMORY_LIMIT: u64 = 64 << 20;
 
@@ -57,7 +69,7 @@ impl PeersOnDisk {
     /// When the state directory cannot be used.
     pub(crate) fn memory(&self) -> Result<(Floor, Revocations)> {
         for (path, danger) in self.missing() {
-            warn!(file = %path.display(), danger, "State file is missing, who removed it?");
+            warn!(file = %path.display(), danger, "State file is missing: nothing of its kind was ever accepted, or somebody removed it");
         }
         let floor = self.read(FLOOR_FILE, |bytes| {
             Floor::from_bytes(bytes).map_err(|error| service_log::chain(&error))
@@ -78,26 +90,19 @@ impl PeersOnDisk {
             Loaded::Absent => T::default(),
             Loaded::Whole(value) => value,
             Loaded::Refused { fault, aside } => {
-                error!(file = %path.display(), fault, aside = %aside.display(), "State file refused: until peers are seen again, older keys of theirs would be believed");
+                let danger = MEMORY.into_iter().find(|(file, _)| *file == name);
+                let danger = danger.map(|(_, danger)| danger);
+                error!(file = %path.display(), fault, aside = %aside.display(), danger, "State file refused");
                 T::default()
             }
         })
     }
 
-    /// The files that somebody took away, with what they protect from: both are written before the
-    /// first envelope is.
+    /// The files that are not there although envelopes are, with what they protect from. The floor is
+    /// written before the first envelope is, the revocations once a list is accepted: a list that was
+    /// withheld from the first day on is missed here too.
     fn missing(&self) -> Vec<(PathBuf, &'static str)> {
-        let memory = [
-            (
-                FLOOR_FILE,
-                "older keys of a peer would be believed until it is seen again",
-            ),
-            (
-                REVOCATIONS_FILE,
-                "a revoked peer would be believed until the store shows the list",
-            ),
-        ];
-        let missing = memory
+        let missing = MEMORY
             .into_iter()
             .map(|(name, danger)| (self.directory.join(name), danger))
             .filter(|(path, _)| !path.exists());
