@@ -45,7 +45,7 @@ pub(crate) struct Node {
     credentials: Credentials,
     peers: Peers,
     disk: PeersOnDisk,
-    /// Learned and not yet on disk: not acted on before.
+    /// Learned and not yet on disk: of it only revocations are acted on.
     learned: Learned,
     control: Control,
     outputs: Outputs,

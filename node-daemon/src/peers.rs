@@ -88,7 +88,7 @@ enum Severity {
     Alarm,
 }
 
-/// What changed, to be put on disk before anybody acts on it.
+/// What changed. Whom to end is acted on at once; whom to let in waits until it is on disk.
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
     /// Somebody joined, changed or left the believed.

@@ -127,7 +127,7 @@ impl PeersOnDisk {
     /// Puts on disk what was learned.
     ///
     /// # Errors
-    /// When it cannot be written: then it must not be acted on.
+    /// When it cannot be written: nobody may be let in by it then.
     pub(crate) async fn keep(&self, peers: &Peers, learned: &Learned) -> Result<()> {
         if learned.floor {
             kept_files::write(

@@ -43,7 +43,7 @@ struct KeptBody {
 }
 
 impl Revocations {
-    /// Adds a verified list. Keep the result on disk before acting on the list.
+    /// Adds a verified list. It may be acted on at once: a list that no disk remembers comes again.
     ///
     /// # Errors
     /// A newer list, or another one of the same number, was accepted before; nothing changes.
