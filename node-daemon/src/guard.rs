@@ -25,6 +25,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cni_protocol::contract::POD_LINK_GROUP;
 use thiserror::Error;
 
 use crate::io::guard::ToolError;
@@ -33,7 +34,7 @@ use crate::io::netlink::netfilter::Netfilter;
 use crate::io::netlink::route::{Link, RouteNetlink};
 use crate::io::sysctl::SysctlError;
 use counters::{DropCounts, Part};
-use plan::{GuardPlan, POD_LINK_GROUP};
+use plan::GuardPlan;
 use preflight::PreflightError;
 use settings::Journal;
 use tables::Tables;

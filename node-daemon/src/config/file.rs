@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use cni_protocol::contract::{DEFAULT_BOOT_ID_FILE, DEFAULT_RUNTIME_DIRECTORY};
 use serde::Deserialize;
 
 /// The keys of the file; every other key is an error.
@@ -47,7 +48,7 @@ fn state_directory() -> PathBuf {
 }
 
 fn runtime_directory() -> PathBuf {
-    PathBuf::from("/run/sotto")
+    PathBuf::from(DEFAULT_RUNTIME_DIRECTORY)
 }
 
 fn port() -> i64 {
@@ -81,5 +82,5 @@ fn machine_id_file() -> PathBuf {
 }
 
 fn boot_id_file() -> PathBuf {
-    PathBuf::from("/proc/sys/kernel/random/boot_id")
+    PathBuf::from(DEFAULT_BOOT_ID_FILE)
 }

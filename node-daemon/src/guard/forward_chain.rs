@@ -3,7 +3,9 @@
 //! A drop there is final: no accept of ours at another priority helps. The accepts are made with
 //! `iptables`, because a native nft rule in that chain makes `iptables` refuse to list it.
 
-use super::plan::{Family, POD_LINK_GROUP};
+use cni_protocol::contract::POD_LINK_GROUP;
+
+use super::plan::Family;
 
 /// The program for a family's chain.
 pub(crate) fn program(family: Family) -> &'static str {

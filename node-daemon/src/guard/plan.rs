@@ -11,15 +11,8 @@ use ipnetwork::IpNetwork;
 use node_identity::PodRanges;
 use thiserror::Error;
 
-/// Link group of every pod's veth, set in the message that creates it. A name pattern would
-/// also match somebody's uplink.
-pub(crate) const POD_LINK_GROUP: u32 = 0x5353;
-/// Route and rule protocol ("S"): how our routes and rules are known from everybody else's.
-pub(crate) const ROUTE_PROTOCOL: u8 = 83;
 /// The table that holds nothing but "into the tunnel, else unreachable". The number is arbitrary.
 pub(crate) const ROUTE_TABLE: u32 = 5077;
-/// The nftables table that drops. Family `inet`.
-pub(crate) const GUARD_TABLE: &str = "sotto_guard";
 /// The nftables table that translates sources. Family `inet`.
 pub(crate) const NAT_TABLE: &str = "sotto_nat";
 

@@ -8,7 +8,9 @@
 use std::fmt::Display;
 use std::fmt::Write as _;
 
-use super::plan::{Family, GUARD_TABLE, GuardPlan, NAT_TABLE, POD_LINK_GROUP};
+use cni_protocol::contract::{GUARD_TABLE, POD_LINK_GROUP};
+
+use super::plan::{Family, GuardPlan, NAT_TABLE};
 
 const GUARD_CHAINS: &str = include_str!("guard.nft");
 const NAT_CHAINS: &str = include_str!("nat.nft");

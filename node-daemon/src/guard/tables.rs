@@ -4,9 +4,11 @@
 //! small question; only when it moved are our tables listed and compared with what nft listed
 //! right after they were loaded.
 
+use cni_protocol::contract::GUARD_TABLE;
+
 use super::GuardError;
 use super::counters::{DropCounts, DropTotals, Part};
-use super::plan::{GUARD_TABLE, GuardPlan, NAT_TABLE};
+use super::plan::{GuardPlan, NAT_TABLE};
 use super::ruleset;
 use crate::io::guard as tools;
 use crate::io::netlink::netfilter::Netfilter;

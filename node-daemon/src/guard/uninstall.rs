@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use cni_protocol::contract::POD_LINK_GROUP;
+
 use super::node_settings::load_journal;
-use super::plan::POD_LINK_GROUP;
 use super::{GuardError, ruleset};
 use crate::io::guard as tools;
 use crate::io::netlink::route::RouteNetlink;

@@ -10,8 +10,9 @@ use netlink_packet_route::route::{
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
 use super::{family, network};
-use crate::guard::plan::{Family, ROUTE_PROTOCOL};
+use crate::guard::plan::Family;
 use crate::guard::routes::{Route, Rule, RuleVerdict, Way};
+use cni_protocol::contract::ROUTE_PROTOCOL;
 
 const OUR_PROTOCOL: RouteProtocol = RouteProtocol::Other(ROUTE_PROTOCOL);
 
