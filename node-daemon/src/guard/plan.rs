@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnetwork::IpNetwork;
-use node_identity::PodRanges;
+use node_identity::{PodCidr, PodRanges, contains, overlap};
 use thiserror::Error;
 
 /// The table that holds nothing but "into the tunnel, else unreachable". The number is arbitrary.
@@ -92,21 +92,18 @@ impl GuardPlan {
     }
 
     fn check_ranges(&self) -> Result<(), PlanError> {
-        let stray = self
-            .own
-            .iter()
-            .find(|own| !(self.cluster.contains(own.first()) && self.cluster.contains(own.last())));
-        if let Some(own) = stray {
+        let clusters = |own: &&PodCidr| {
+            let mut cluster = self.cluster.iter();
+            cluster.any(|pods| contains(pods.to_network(), own.to_network()))
+        };
+        if let Some(own) = self.own.iter().find(|own| !clusters(own)) {
             return Err(PlanError::OwnRangeOutsideCluster(own.to_string()));
         }
-        let overlapping = self.services.iter().find(|service| {
-            self.cluster.contains(service.network())
-                || self.cluster.contains(service.broadcast())
-                || self
-                    .cluster
-                    .iter()
-                    .any(|pods| service.contains(pods.first()))
-        });
+        let is_pods = |service: &&IpNetwork| {
+            let mut cluster = self.cluster.iter();
+            cluster.any(|pods| overlap(pods.to_network(), **service))
+        };
+        let overlapping = self.services.iter().find(is_pods);
         overlapping.map_or(Ok(()), |service| {
             Err(PlanError::ServiceOverlapsPods(*service))
         })
@@ -145,7 +142,7 @@ impl GuardPlan {
             .services
             .iter()
             .filter(|service| Family::of(service.ip()) == family)
-            .filter_map(|service| IpNetwork::new(service.network(), service.prefix()).ok())
+            .copied()
             .collect();
         services.sort();
         services.dedup();
@@ -201,7 +198,7 @@ fn networks(ranges: &PodRanges, family: Family) -> Vec<IpNetwork> {
     ranges
         .iter()
         .filter(|range| range.is_ipv4() == (family == Family::Ipv4))
-        .filter_map(|range| IpNetwork::new(range.network(), range.prefix_len()).ok())
+        .map(PodCidr::to_network)
         .collect()
 }
 
