@@ -47,7 +47,7 @@ impl Node {
             self.admit(now);
         }
         self.carry_out(now.moment);
-        self.install_generation(now).await;
+        self.install_generation(now);
         self.update_guard();
         self.update_node_state();
         self.ask_and_publish(now);
@@ -59,7 +59,7 @@ impl Node {
         self.endpoints = addresses(&admitted);
     }
 
-    async fn install_generation(&mut self, now: Now) {
+    fn install_generation(&mut self, now: Now) {
         let Some((own, kept)) = self.credentials.poll_install() else {
             return;
         };
@@ -74,13 +74,8 @@ impl Node {
         };
         let generation = newest.to_control(own.clone());
         let number = newest.statement().generation;
-        let learned = self.peers.set_own(own);
-        if let Err(error) = self.disk.keep(&self.peers, &learned).await {
-            error!(
-                error = format!("{error:#}"),
-                "State directory cannot be written"
-            );
-        }
+        // Kept by the next round; until then the generation's own mark on disk stands for it.
+        self.learned.merge(self.peers.set_own(own));
         self.admit(now);
         match self.control.handle_generation(&generation, now.moment) {
             Ok(()) => info!(generation = %number, "Tunnel key in use"),
