@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use node_status::{STATUS_PATH, STATUS_SOCKET};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::warn;
 
 use crate::metrics;
@@ -93,11 +93,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    async fn telemetry(&self) -> Telemetry {
+    /// The snapshot with the guard's counters.
+    ///
+    /// # Errors
+    /// When they cannot be read: a leak counter that nobody read is not zero.
+    async fn telemetry(&self) -> Result<Telemetry, JoinError> {
         let guard = Arc::clone(&self.guard);
-        let counters = tokio::task::spawn_blocking(move || guard.counters()).await;
-        let telemetry = Telemetry::clone(&self.shown.read());
-        telemetry.with_guard(counters.unwrap_or_default())
+        let counters = tokio::task::spawn_blocking(move || guard.counters()).await?;
+        Ok(Telemetry::clone(&self.shown.read()).with_guard(counters))
     }
 }
 
@@ -114,15 +117,27 @@ async fn ready(State(source): State<Source>) -> Response {
 }
 
 async fn metrics(State(source): State<Source>) -> Response {
-    match metrics::render(source.telemetry().await) {
+    let text = match source.telemetry().await {
+        Ok(telemetry) => metrics::render(telemetry),
+        Err(error) => return broken(&error),
+    };
+    match text {
         Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(error) => broken(&error),
     }
 }
 
 async fn status(State(source): State<Source>) -> Response {
-    match serde_json::to_vec(&source.telemetry().await.status) {
+    let json = match source.telemetry().await {
+        Ok(telemetry) => serde_json::to_vec(&telemetry.status),
+        Err(error) => return broken(&error),
+    };
+    match json {
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Err(error) => broken(&error),
     }
+}
+
+fn broken(error: &dyn std::error::Error) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
 }
