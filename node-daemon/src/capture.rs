@@ -4,7 +4,7 @@
 //! does not depend on the guard, so it also tells when the guard was gone. Conntrack-invalid
 //! packets that the guard stops never reach it: a count here is a leak.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -22,6 +22,8 @@ const BATCH: usize = 4096;
 pub(crate) struct LeakCapture {
     filter: Vec<Instruction>,
     taps: BTreeMap<u32, (String, PacketTap)>,
+    /// Interfaces without a tap: what leaves by them is not seen.
+    untapped: BTreeSet<u32>,
     leaked: u64,
 }
 
@@ -31,14 +33,16 @@ impl LeakCapture {
         Self {
             filter: leak_filter(pods),
             taps: BTreeMap::new(),
+            untapped: BTreeSet::new(),
             leaked: 0,
         }
     }
 
     /// Taps new interfaces and lets go of those that are gone.
     pub(crate) fn follow(&mut self, underlay: &[Link]) {
-        self.taps
-            .retain(|index, _| underlay.iter().any(|link| link.index == *index));
+        let present = |index: &u32| underlay.iter().any(|link| link.index == *index);
+        self.taps.retain(|index, _| present(index));
+        self.untapped.retain(present);
         for link in underlay {
             if self.taps.contains_key(&link.index) {
                 continue;
@@ -46,12 +50,20 @@ impl LeakCapture {
             match PacketTap::open(link.index, &self.filter) {
                 Ok(tap) => {
                     self.taps.insert(link.index, (link.name.clone(), tap));
+                    self.untapped.remove(&link.index);
                 }
                 Err(error) => {
-                    warn!(interface = link.name, %error, "Leak counter cannot watch an interface");
+                    if self.untapped.insert(link.index) {
+                        warn!(interface = link.name, %error, "Leak counter cannot watch an interface, it is tried again");
+                    }
                 }
             }
         }
+    }
+
+    /// How many interfaces cannot be watched.
+    pub(crate) fn untapped(&self) -> u64 {
+        self.untapped.len() as u64
     }
 
     /// Counts what the taps hold and returns the total so far. The first packet of each batch is
@@ -100,6 +112,24 @@ fn addresses(header: &[u8]) -> Option<(IpAddr, IpAddr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interface_that_cannot_be_watched_is_counted_until_it_is_gone() {
+        let mut capture = LeakCapture::new(&crate::guard::sample::plan().cluster);
+        let nowhere = Link {
+            index: u32::from(u16::MAX),
+            name: "gone".to_owned(),
+            group: 0,
+            mtu: 1500,
+            up: true,
+            is_tun: false,
+        };
+
+        capture.follow(std::slice::from_ref(&nowhere));
+        assert_eq!(capture.untapped(), 1);
+        capture.follow(&[]);
+        assert_eq!(capture.untapped(), 0);
+    }
 
     #[test]
     fn a_leaked_packet_is_named_by_its_addresses() {

@@ -136,6 +136,12 @@ fn encode_guard(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::
         "What the watchdog put back",
         repairs,
     )?;
+    gauge(
+        encoder,
+        "unwatched_interfaces",
+        "Underlay interfaces on which a leak would not be seen; must be 0",
+        lone(telemetry.unwatched_interfaces),
+    )?;
     let drops = labelled("reason", &telemetry.guard_drops);
     counter(
         encoder,
@@ -267,6 +273,7 @@ mod tests {
             },
             drops: BTreeMap::from([("no_key", 3)]),
             repairs: BTreeMap::from([("route", 2)]),
+            unwatched_interfaces: 2,
             ..Telemetry::default()
         };
 
@@ -277,6 +284,7 @@ mod tests {
             "sotto_dropped_packets_total{reason=\"no_key\"} 3",
             "sotto_guard_repairs_total{what=\"route\"} 2",
             "sotto_plaintext_leak_packets_total 0",
+            "sotto_unwatched_interfaces 2",
             "sotto_clear_injected_dropped_total 0",
             "sotto_peer_handshake_age_seconds{peer=\"bob\"} 7",
             "sotto_peer_received_bytes_total{peer=\"bob\"} 11",

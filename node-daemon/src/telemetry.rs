@@ -22,6 +22,8 @@ pub(crate) struct Telemetry {
     pub(crate) repairs: BTreeMap<&'static str, u64>,
     /// Packets dropped by the guard, by reason.
     pub(crate) guard_drops: BTreeMap<String, u64>,
+    /// Interfaces on which a leak would not be seen.
+    pub(crate) unwatched_interfaces: u64,
     /// Datagrams that the control side refused, by reason.
     pub(crate) refused_datagrams: BTreeMap<String, u64>,
     /// Entries of the store that could not be read.
@@ -48,6 +50,7 @@ impl Telemetry {
             .map(|(part, count)| (part.label(), *count))
             .collect();
         self.guard_drops = counters.dropped;
+        self.unwatched_interfaces = counters.unwatched_interfaces;
         self
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct GuardCounters {
     pub(crate) repairs: BTreeMap<Part, u64>,
     /// Clear pod packets that left the node. Must stay 0.
     pub(crate) plaintext_leaks: u64,
+    /// Interfaces on which a leak would not be seen. Must stay 0.
+    pub(crate) unwatched_interfaces: u64,
 }
 
 /// A running watchdog. Dropping it ends the thread; the guard stays.
@@ -200,6 +202,7 @@ impl Rounds {
         let dropped = lock(&self.guard).dropped();
         let mut counters = lock(&self.report.counters);
         counters.plaintext_leaks = leaks;
+        counters.unwatched_interfaces = self.capture.untapped();
         // What cannot be read this time keeps its last value.
         if let Ok(dropped) = dropped {
             counters.dropped = dropped;

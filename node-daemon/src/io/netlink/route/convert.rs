@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use cni_protocol::contract::ROUTE_PROTOCOL;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
@@ -12,7 +13,6 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use super::{family, network};
 use crate::guard::plan::Family;
 use crate::guard::routes::{Route, Rule, RuleVerdict, Way};
-use cni_protocol::contract::ROUTE_PROTOCOL;
 
 const OUR_PROTOCOL: RouteProtocol = RouteProtocol::Other(ROUTE_PROTOCOL);
 
