@@ -260,6 +260,7 @@ impl Node {
         self.remember_lately(now);
         self.suspicions
             .handle_leaks(self.outputs.guard.plaintext_leaks());
+        self.suspicions.handle_overdue(self.peers.overdue(now.wall));
         self.suspicions
             .handle_drops(|reason| self.outputs.dropped(reason), now.moment);
         self.show(now);

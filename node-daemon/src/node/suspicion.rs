@@ -3,10 +3,11 @@
 //! Counters tell how much of it there was; this tells that there is some, from whom it seems to come
 //! and why it was refused: the first of each kind at once, then a sum every ten seconds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tracing::{error, warn};
+use node_identity::Pin;
+use tracing::{error, info, warn};
 use tunnel_core::drop_reason::DropReason;
 use tunnel_core::moment::Moment;
 
@@ -21,6 +22,7 @@ pub(super) struct Suspicions {
     kinds: BTreeMap<(String, String), Kind>,
     dropped: BTreeMap<DropReason, u64>,
     leaks: u64,
+    overdue: BTreeSet<Pin>,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,17 @@ impl Suspicions {
             error!(count, "Pod packets left this node in clear");
         }
         self.leaks = total;
+    }
+
+    /// Compares the roots whose revocation list is overdue with the last time.
+    pub(super) fn handle_overdue(&mut self, overdue: Vec<Pin>) {
+        let before = std::mem::replace(&mut self.overdue, overdue.into_iter().collect());
+        for root in self.overdue.difference(&before) {
+            error!(%root, "Revocation list is overdue, a node revoked since is still believed: does the controller run, and can its list be read in the store?");
+        }
+        for root in before.difference(&self.overdue) {
+            info!(%root, "Revocation list is overdue no more");
+        }
     }
 
     /// How many there were since the last time it was said, if it is to be said now.
