@@ -41,7 +41,7 @@ pub(crate) fn uninstall(config: &Config) -> Result<()> {
     )?;
     remove_files(state, runtime)?;
     remove_folder(&runtime.join(pod_pool::FOLDER))?;
-    remove_folder(&state.join(VERIFIED_FOLDER))?;
+    remove_verified(&state.join(VERIFIED_FOLDER))?;
     drop(lock);
     for directory in [state, runtime] {
         // A directory with somebody else's files in it is not ours to remove.
@@ -69,8 +69,23 @@ fn remove_files(state: &Path, runtime: &Path) -> Result<(), FileError> {
     ] {
         let path = state.join(name);
         remove_file(&path)?;
-        remove_file(&kept_files::aside(&path))?;
         remove_file(&kept_files::unfinished(&path))?;
+        for aside in kept_files::all_aside(&path) {
+            remove_file(&aside)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the verified set, with what was set aside of it or in its place.
+fn remove_verified(folder: &Path) -> Result<()> {
+    remove_folder(folder)?;
+    for aside in kept_files::all_aside(folder) {
+        if aside.is_dir() && !aside.is_symlink() {
+            remove_folder(&aside)?;
+        } else {
+            kept_files::remove(&aside)?;
+        }
     }
     Ok(())
 }
@@ -108,6 +123,38 @@ mod tests {
 
         assert!(folder.exists());
         assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn secrets_that_were_set_aside_are_removed_whatever_their_number() {
+        let (state, runtime) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let identity = state.path().join(IDENTITY_FILE);
+        let folder = kept_files::aside(&identity);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("theirs"), "").unwrap();
+        std::fs::write(&identity, "secret").unwrap();
+        let aside = kept_files::set_aside(&identity).unwrap();
+        assert_ne!(aside, folder);
+
+        remove_files(state.path(), runtime.path()).unwrap();
+
+        assert!(!aside.exists() && folder.exists());
+    }
+
+    #[test]
+    fn a_verified_set_that_was_set_aside_is_removed() {
+        let state = tempfile::tempdir().unwrap();
+        let verified = state.path().join(VERIFIED_FOLDER);
+        for _ in 0..2 {
+            std::fs::create_dir_all(verified.join("envelopes")).unwrap();
+            kept_files::set_aside(&verified).unwrap();
+        }
+        std::fs::write(&verified, "no folder").unwrap();
+        kept_files::set_aside(&verified).unwrap();
+
+        remove_verified(&verified).unwrap();
+
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
     }
 
     #[test]

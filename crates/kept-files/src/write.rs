@@ -153,6 +153,12 @@ pub fn aside(path: &Path) -> PathBuf {
     beside(path, ".refused")
 }
 
+/// Everywhere [`set_aside`] may have moved a file.
+pub fn all_aside(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let numbered = (1..MOST_ASIDE).map(|number| beside(path, &format!(".refused-{number}")));
+    std::iter::once(aside(path)).chain(numbered)
+}
+
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
     beside.push(ending);
