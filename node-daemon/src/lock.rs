@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,21 @@ impl NodeLock {
     }
 }
 
+/// The daemon that runs with this runtime directory, if it is another process; nothing is made or held.
+pub(crate) fn running(runtime_directory: &Path) -> Option<String> {
+    let mut file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(runtime_directory.join(LOCK_FILE))
+        .ok()?;
+    let id = holder_id(&mut file);
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Err((_, errno)) if errno == nix::errno::Errno::EWOULDBLOCK => {}
+        Ok(_) | Err(_) => return None,
+    }
+    (id != Some(std::process::id())).then(|| named(id))
+}
+
 fn lock_file(path: &Path) -> Result<Flock<File>, LockError> {
     let unusable = |source| LockError::Unusable {
         path: path.to_owned(),
@@ -98,14 +114,18 @@ fn write_holder(file: &mut File) -> std::io::Result<()> {
 }
 
 fn holder(file: &mut File) -> String {
+    named(holder_id(file))
+}
+
+fn holder_id(file: &mut File) -> Option<u32> {
     let mut text = String::new();
-    // A holder that has not written its number yet is still a holder.
-    let pid = file
-        .take(32)
-        .read_to_string(&mut text)
-        .ok()
-        .and_then(|_| text.trim().parse::<u32>().ok());
-    match pid {
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// A holder that has not written its number yet is still a holder.
+fn named(id: Option<u32>) -> String {
+    match id {
         Some(pid) => format!("sotto-node with process id {pid}"),
         None => "another sotto-node".to_owned(),
     }
@@ -113,7 +133,7 @@ fn holder(file: &mut File) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOCK_FILE, LockError, lock_file};
+    use super::{LOCK_FILE, LockError, lock_file, running};
 
     #[test]
     fn bi06_a_second_daemon_is_refused_and_told_who_runs() {
@@ -132,6 +152,26 @@ mod tests {
         );
         drop(first);
         lock_file(&path).expect("the first daemon's end frees the lock");
+    }
+
+    #[test]
+    fn who_runs_is_told_without_a_lock_and_is_never_oneself() {
+        use std::io::{Seek, Write};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(LOCK_FILE);
+        assert_eq!(running(directory.path()), None);
+        assert!(!path.exists());
+        let mut lock = lock_file(&path).unwrap();
+        assert_eq!(running(directory.path()), None, "this process");
+        lock.rewind().unwrap();
+        lock.write_all(b"1\n").unwrap();
+        lock.set_len(2).unwrap();
+
+        let other = running(directory.path());
+
+        assert_eq!(other.as_deref(), Some("sotto-node with process id 1"));
+        drop(lock);
+        assert_eq!(running(directory.path()), None, "it has ended");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use node_identity::PodRanges;
 
 use crate::config::{Config, ConfigError};
 use crate::guard::plan::GuardPlan;
-use crate::{guard, host, keys};
+use crate::{guard, host, keys, lock};
 
 /// Bytes that the tunnel adds: IPv6 and UDP header, data message, padding.
 const TUNNEL_OVERHEAD: u16 = 80;
@@ -89,14 +89,23 @@ fn check_ports(config: &Config) -> Result<(), ConfigError> {
                 continue;
             };
             if error.kind() == std::io::ErrorKind::AddrInUse {
-                let cure = format!(
-                    "another program has UDP port {port} (`ss -ulpn` shows it), choose another on all nodes or stop it"
-                );
+                let cure = port_taken(config, port);
                 return Err(ConfigError::value("port", config.port, cure));
             }
         }
     }
     Ok(())
+}
+
+fn port_taken(config: &Config, port: u16) -> String {
+    match lock::running(&config.runtime_directory) {
+        Some(daemon) => format!(
+            "{daemon} runs here and has UDP port {port}: this node is at work, leave it as it is, or stop the daemon first to check the rest"
+        ),
+        None => format!(
+            "another program has UDP port {port} (`ss -ulpn` shows it), choose another on all nodes or stop it"
+        ),
+    }
 }
 
 fn check_http_address(config: &Config) -> Result<(), ConfigError> {
