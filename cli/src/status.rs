@@ -106,11 +106,13 @@ fn network_rows(status: &NodeStatus) -> Vec<(&'static str, String)> {
 }
 
 fn guard(guard: &GuardStatus) -> String {
-    if !guard.installed {
-        return "not installed".to_owned();
-    }
+    let state = if guard.stands {
+        "stands"
+    } else {
+        "is broken, the daemon's log says why"
+    };
     format!(
-        "installed, {} repairs, {} clear packets leaked, {} injected ones dropped",
+        "{state}, {} repairs, {} clear packets leaked, {} injected ones dropped",
         guard.repairs, guard.plaintext_leaks, guard.injected_dropped
     )
 }

@@ -79,8 +79,8 @@ pub struct GenerationStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GuardStatus {
-    /// Whether it was installed by this daemon.
-    pub installed: bool,
+    /// Whether every part of it is there.
+    pub stands: bool,
     /// Repairs that the watchdog made.
     pub repairs: u64,
     /// Clear pod packets seen leaving on the underlay; anything but zero is an alarm.

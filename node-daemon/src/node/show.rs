@@ -74,7 +74,7 @@ impl Node {
             lanes: self.config.lanes,
             mtu: self.machine.tun_mtu,
             guard: GuardStatus {
-                installed: self.guard_state == GuardState::Stands,
+                stands: self.guard_state == GuardState::Stands,
                 ..GuardStatus::default()
             },
             peers: self.peer_statuses(now),
