@@ -31,7 +31,7 @@ pub(super) fn say(event: &ControlEvent, names: &BTreeMap<PeerIndex, NodeName>) {
             warn!(node = %name, "Peer cannot be reached: it has no endpoint of a family that this node has");
         }
         ControlEvent::OwnersOverlap(error) => {
-            error!(%error, "Pod ranges overlap: without this node's own if that helps, else as they were")
+            error!(%error, "Pod ranges overlap: packets to this node's own range are dropped, or, if it is other nodes' ranges, who has which stays as it was; `sotto status` names the nodes")
         }
         ControlEvent::NewGenerationWanted(reason) => {
             warn!(reason = wanted(*reason), "New tunnel key is needed")

@@ -199,13 +199,14 @@ impl Node {
 pub(super) fn read_lately(state_directory: &Path) -> Vec<NodeUid> {
     let path: PathBuf = state_directory.join(LATELY_FILE);
     let parse = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| error.to_string());
-    let fault = match kept_files::load(&path, LATELY_LIMIT, parse) {
+    let (fault, aside) = match kept_files::load(&path, LATELY_LIMIT, parse) {
         Ok(Loaded::Absent) => return Vec::new(),
         Ok(Loaded::Whole(lately)) => return lately,
-        Ok(Loaded::Refused { fault, .. }) => fault,
-        Err(error) => chain(&error),
+        Ok(Loaded::Refused { fault, aside }) => (fault, Some(aside)),
+        Err(error) => (chain(&error), None),
     };
-    warn!(file = %path.display(), fault, "List of peers lately spoken with refused");
+    let aside = aside.map(|aside| aside.display().to_string());
+    warn!(file = %path.display(), fault, aside, "List of peers lately spoken with refused, none is greeted first");
     Vec::new()
 }
 
