@@ -42,6 +42,9 @@ use tables::Tables;
 pub(crate) use preflight::preflight;
 pub(crate) use uninstall::{PodLinks, uninstall};
 
+/// The record of the kernel's settings from before, in the state directory.
+pub(crate) const KERNEL_SETTINGS_FILE: &str = "kernel-settings.json";
+
 /// Why the guard could not be built, repaired or removed.
 #[derive(Debug, Error)]
 pub(crate) enum GuardError {

@@ -14,16 +14,13 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::credentials::CERTIFICATE_FILE;
-use crate::guard::{self, PodLinks};
+use crate::guard::{self, KERNEL_SETTINGS_FILE, PodLinks};
 use crate::keys::{IDENTITY_FILE, TUNNEL_KEYS_FILE};
 use crate::lock::{LOCK_FILE, NodeLock};
 use crate::marks::MARK_FILE;
 use crate::node::LATELY_FILE;
 use crate::peers::disk::{FLOOR_FILE, REVOCATIONS_FILE, VERIFIED_FOLDER};
 use crate::preflight::RUNTIME_MODE;
-
-/// The record of the kernel's settings from before, in the state directory.
-pub(crate) const KERNEL_SETTINGS_FILE: &str = "kernel-settings.json";
 
 /// Removes everything, from whatever remains of it.
 ///

@@ -15,8 +15,8 @@ use tunnel_core::plane::{LaneEvent, LaneIndex};
 use super::inputs::Inputs;
 use crate::config::Config;
 use crate::credentials::Credentials;
-use crate::guard::Guard;
 use crate::guard::plan::GuardPlan;
+use crate::guard::{Guard, KERNEL_SETTINGS_FILE};
 use crate::io::random;
 use crate::io::tun::TunQueue;
 use crate::io::udp::LaneSocket;
@@ -29,7 +29,6 @@ use crate::peers::disk::PeersOnDisk;
 use crate::preflight::{Machine, bare_plan};
 use crate::store_task;
 use crate::telemetry::Shown;
-use crate::uninstall::KERNEL_SETTINGS_FILE;
 use crate::watchdog::{GuardState, Watch};
 
 /// Messages that may wait between two tasks: enough for a burst, few enough to notice a jam (a guess).

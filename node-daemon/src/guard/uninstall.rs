@@ -1,6 +1,5 @@
 //! Takes away everything the guard ever made, and nothing else.
 
-use std::fs;
 use std::path::Path;
 
 use cni_protocol::contract::POD_LINK_GROUP;
@@ -48,13 +47,10 @@ fn restore_settings(journal_path: &Path) -> Result<(), GuardError> {
     for setting in journal.restorations(|key| sysctl::read(key).ok()) {
         sysctl::write(&setting.key, &setting.value)?;
     }
-    match fs::remove_file(journal_path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(GuardError::Journal {
-            path: journal_path.to_owned(),
-            source: error,
-        }),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    kept_files::remove(journal_path).map_err(|error| GuardError::Journal {
+        path: journal_path.to_owned(),
+        source: error.into(),
+    })
 }
 
 fn remove_links(netlink: &mut RouteNetlink, tun: &str, pods: PodLinks) -> Result<(), GuardError> {
