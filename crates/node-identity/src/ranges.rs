@@ -79,19 +79,13 @@ fn touched(
 }
 
 impl PodCidr {
-    /// The first address, which is also the network's.
-    #[must_use]
-    pub fn network(&self) -> IpAddr {
-        self.0.network()
-    }
-
     /// The prefix length.
     #[must_use]
     pub fn prefix_len(&self) -> u8 {
         self.0.prefix()
     }
 
-    /// The first address of the range.
+    /// The first address of the range, which is also the network's.
     #[must_use]
     pub fn first(&self) -> IpAddr {
         self.0.network()

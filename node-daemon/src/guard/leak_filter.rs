@@ -88,7 +88,7 @@ fn test(range: &PodCidr, offset: u32) -> Vec<Instruction> {
 
 /// The words of a range that its prefix covers, each with the mask of what counts.
 fn words(range: &PodCidr) -> Vec<(u32, u32)> {
-    let octets = match range.network() {
+    let octets = match range.first() {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     };
