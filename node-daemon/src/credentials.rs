@@ -362,6 +362,11 @@ impl Credentials {
         &mut self.enrolment
     }
 
+    /// What keeps the next certificate back, as far as the controller has said.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        self.enrolment.obstacle()
+    }
+
     /// When [`Credentials::poll_ask`] has something.
     pub(crate) fn poll_timeout(&self) -> Option<Moment> {
         match self.standing {

@@ -179,6 +179,19 @@ impl Enrolment {
         }
     }
 
+    /// What keeps the certificate back, as far as the controller has said.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        match self.last_said? {
+            RequestState::Waiting => Some("the controller has not answered yet".to_owned()),
+            RequestState::Pending(reason) => Some(reason.to_string()),
+            RequestState::Refused => Some(format!(
+                "its request was refused, the controller's log says why; asked again each {} s",
+                LONGEST_WAIT.as_secs()
+            )),
+            RequestState::Issued => None,
+        }
+    }
+
     /// A certificate was accepted: nothing is pending any more.
     pub(crate) fn handle_accepted(&mut self) -> Option<Ask> {
         self.last_said = None;

@@ -168,6 +168,7 @@ fn a_node_asks_with_its_token_until_it_has_a_certificate() {
     world.issue(&request);
 
     assert_eq!(world.round(&mut daemon), Some(Ask::Withdraw(request.id())));
+    assert_eq!(daemon.credentials.obstacle(), None);
     assert!(
         daemon
             .credentials
@@ -202,6 +203,8 @@ fn a_request_that_vanished_is_left_again_and_a_refused_one_is_made_anew_later() 
         .credentials
         .enrolment()
         .handle_state(id, Some(RequestState::Refused), world.now.moment);
+    let obstacle = daemon.credentials.obstacle().unwrap();
+    assert!(obstacle.contains("refused"), "{obstacle}");
     world.pass(Duration::from_secs(30));
     assert_eq!(world.round(&mut daemon), None);
     world.pass(Duration::from_secs(31));

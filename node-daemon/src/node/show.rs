@@ -98,10 +98,14 @@ impl Node {
             !self.peers.has_root(),
             "a root certificate that matches pins",
         );
-        add(terms.is_none(), "a node certificate");
+        let certificate = |what: &str| match self.credentials.obstacle() {
+            Some(obstacle) => format!("{what} ({obstacle})"),
+            None => what.to_owned(),
+        };
+        add(terms.is_none(), &certificate("a node certificate"));
         add(
             terms.is_some_and(|terms| terms.not_after < now.wall),
-            "a certificate in place of the ended one",
+            &certificate("a certificate in place of the ended one"),
         );
         let revoked = self.peers.own_standing() == Standing::Revoked;
         add(revoked, "an operator: this node is revoked");
