@@ -28,7 +28,7 @@ pub enum FileError {
         limit: u64,
     },
     /// A folder, link, pipe or device stands where a file of ours belongs.
-    #[error("read {}: no regular file, remove it", path.display())]
+    #[error("read {}: no regular file; is the path right? Else remove it", path.display())]
     NotAFile {
         /// What stands there.
         path: PathBuf,

@@ -70,7 +70,8 @@ pub fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Settin
 fn located(path: &Path, text: &str, error: &toml::de::Error) -> SettingsError {
     let path = path.to_owned();
     let fault = error.message().lines().collect::<Vec<_>>().join(", ");
-    let fault = one_line(&fault);
+    // The parser lists the keys that it knows.
+    let fault = shortened(&fault, 1000);
     let Some(span) = error.span().filter(|span| *span != (0..0)) else {
         return SettingsError::Incomplete { path, fault };
     };
@@ -89,13 +90,16 @@ fn located(path: &Path, text: &str, error: &toml::de::Error) -> SettingsError {
 #[must_use]
 pub fn one_line(text: &str) -> String {
     // A guess: two rows of a narrow terminal.
-    const LONGEST: usize = 160;
+    shortened(text, 160)
+}
+
+fn shortened(text: &str, longest: usize) -> String {
     let mut short: String = text
         .chars()
-        .take(LONGEST)
+        .take(longest)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    if text.chars().nth(LONGEST).is_some() {
+    if text.chars().nth(longest).is_some() {
         short.push('…');
     }
     short
