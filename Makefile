@@ -55,7 +55,8 @@ check: setup
 test: build
 	@$(STAGE) "tests" cargo test --locked --workspace --no-fail-fast
 	@if [ "$$(id -u)" = 0 ]; then $(STAGE) "tun, sockets and lanes in namespaces" \
-	  cargo test --locked -p sotto-node -- --ignored; fi
+	  cargo test --locked --workspace --lib --no-fail-fast -- --ignored; \
+	  else echo "==> tun, sockets and lanes in namespaces: NOT RUN, they need root"; fi
 	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
 	@$(MAKE) --no-print-directory proofs
 
