@@ -15,10 +15,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use cluster_store::{Published, PublishedNode};
 use kept_files::Loaded;
-use node_identity::{NodeCertificate, PodRanges, UnixTime, VerifiedPeer};
+use node_identity::{Envelope, NodeCertificate, PodRanges, UnixTime, VerifiedPeer};
 use service_log::chain;
 use tracing::{info, warn};
-use tunnel_core::control::GenerationRank;
+use tunnel_core::control::{GenerationRank, OwnGeneration};
 use tunnel_core::moment::Moment;
 
 use crate::clock::Now;
@@ -57,6 +57,7 @@ pub(crate) struct Credentials {
     published_at: Option<Moment>,
     refused: Refused,
     request_refused: Refused,
+    last_run_refused: Refused,
     standing: Standing,
 }
 
@@ -82,6 +83,14 @@ impl Refused {
 struct Candidate {
     generation: OwnedGeneration,
     verified: VerifiedPeer,
+}
+
+/// A generation that is taken into use.
+pub(crate) struct Installed {
+    /// As the agreement takes it.
+    pub(crate) generation: OwnGeneration,
+    /// Whether its key is kept for a restart; it is in use all the same.
+    pub(crate) kept: Result<()>,
 }
 
 impl Credentials {
@@ -110,6 +119,7 @@ impl Credentials {
             published_at: None,
             refused: Refused::default(),
             request_refused: Refused::default(),
+            last_run_refused: Refused::default(),
             standing: Standing::Good,
         };
         credentials.certificate = credentials.read_certificate()?;
@@ -150,7 +160,7 @@ impl Credentials {
             .unwrap_or_default()
     }
 
-    /// The generations of this boot, the newest first.
+    /// The generations in use, the newest first.
     pub(crate) fn generations(&self) -> &[OwnedGeneration] {
         self.generations.kept()
     }
@@ -323,11 +333,16 @@ impl Credentials {
             .context("erase tunnel keys that were copied")
     }
 
-    /// Makes the generation that is due, to be published and then used.
+    /// Makes the generation that is due, to be published and then used. Whether one is due is only known
+    /// with the last run's in use.
     fn begin_generation(&mut self, peers: &Peers, now: Now) {
         let Some(certificate) = self.certificate.clone() else {
             return;
         };
+        let judge = |envelope: &Envelope| peers.judge_own(envelope, now.wall);
+        if self.generations.can_adopt(judge) {
+            return;
+        }
         let due = || {
             let wanted = self.wanted(&certificate)?;
             self.generations.due(&wanted, now.wall)
@@ -345,7 +360,13 @@ impl Credentials {
                 info!(generation = %candidate.generation.statement().generation, %reason, "New tunnel key made");
                 self.use_next(candidate);
             }
-            Err(error) => drop(self.refuse(&format!("{error:#}"), now)),
+            Err(error) => {
+                drop(self.refuse(&format!("{error:#}"), now));
+                if !peers.has_root() {
+                    // Nothing was tried, and a root may come at any moment.
+                    self.refused.try_again = now.moment;
+                }
+            }
         }
     }
 
@@ -399,12 +420,28 @@ impl Credentials {
         self.shown = envelopes;
     }
 
-    /// The generation to use from here on, when its time has come: it is published, or nothing else
-    /// could be used.
-    ///
-    /// # Errors
-    /// When its key cannot be kept for a restart; it is in use all the same.
-    pub(crate) fn poll_install(&mut self) -> Option<(VerifiedPeer, Result<()>)> {
+    /// The generation to use from here on, when its time has come: it is the last run's, or published,
+    /// or nothing else could be used.
+    pub(crate) fn poll_install(&mut self, peers: &Peers, now: Now) -> Option<Installed> {
+        let judge = |envelope: &Envelope| peers.judge_own(envelope, now.wall);
+        let adopted = self.generations.adopt(judge).unwrap_or_else(|error| {
+            let reason = chain(&error);
+            self.last_run_refused
+                .note("use the last run's tunnel key", &reason, now);
+            None
+        });
+        let (verified, kept) = match adopted {
+            Some(verified) => (verified, Ok(())),
+            None => self.install_candidate()?,
+        };
+        let newest = self.generations.newest()?;
+        Some(Installed {
+            generation: newest.to_control(verified),
+            kept,
+        })
+    }
+
+    fn install_candidate(&mut self) -> Option<(VerifiedPeer, Result<()>)> {
         let ready = |candidate: &Candidate| {
             let der = candidate.generation.envelope.to_der();
             self.generations.newest().is_none() || self.shown.contains(&der)
@@ -429,7 +466,7 @@ impl Credentials {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn retire(&mut self, rank: GenerationRank) -> Result<()> {
-        Ok(self.generations.retire(rank.generation)?)
+    pub(crate) fn retire(&mut self, generation: u64) -> Result<()> {
+        Ok(self.generations.retire(generation)?)
     }
 }

@@ -87,7 +87,11 @@ pub(crate) enum Due {
 pub(crate) struct Generations {
     file: Option<PathBuf>,
     boot: String,
+    /// In use.
     kept: Vec<OwnedGeneration>,
+    /// The last run's, newer than those in use, until they can be verified: roots or clock may come
+    /// later.
+    waiting: Vec<OwnedGeneration>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -171,6 +175,7 @@ impl Generations {
             file,
             boot: boot.to_owned(),
             kept: Vec::new(),
+            waiting: Vec::new(),
         };
         let Some(path) = generations.file.clone() else {
             return Ok(generations);
@@ -200,14 +205,14 @@ impl Generations {
         }
         for entry in file.generations.iter().take(MOST_KEPT) {
             match read_entry(entry, identity) {
-                Ok(generation) => self.kept.push(generation),
+                Ok(generation) => self.waiting.push(generation),
                 Err(fault) => warn!(%fault, "Tunnel key refused"),
             }
         }
         Ok(())
     }
 
-    /// The generations, the newest first.
+    /// The generations in use, the newest first.
     pub(crate) fn kept(&self) -> &[OwnedGeneration] {
         &self.kept
     }
@@ -237,11 +242,42 @@ impl Generations {
         (now.duration_since(newest.made) >= lifetime(newest)).then_some(Due::Age)
     }
 
-    /// Takes a generation into use, before the others.
+    /// Whether one of the last run's generations can be adopted.
+    pub(crate) fn can_adopt<T, E>(&self, judge: impl Fn(&Envelope) -> Result<T, E>) -> bool {
+        self.waiting
+            .iter()
+            .any(|generation| judge(&generation.envelope).is_ok())
+    }
+
+    /// Takes the oldest of the last run's generations that is believed into use, so that the newest
+    /// comes last; those before it are over.
+    ///
+    /// # Errors
+    /// Why the newest is not believed; all wait to be judged again.
+    pub(crate) fn adopt<T, E>(
+        &mut self,
+        judge: impl Fn(&Envelope) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        let mut refused = None;
+        for (at, generation) in self.waiting.iter().enumerate().rev() {
+            match judge(&generation.envelope) {
+                Ok(believed) => {
+                    let adopted = self.waiting.split_off(at).into_iter().take(1);
+                    self.kept.splice(0..0, adopted);
+                    return Ok(Some(believed));
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        refused.map_or(Ok(None), Err)
+    }
+
+    /// Takes a generation into use, before the others and in place of those that wait.
     ///
     /// # Errors
     /// When the file cannot be written; the generation is in use all the same, until a restart.
     pub(crate) fn install(&mut self, generation: OwnedGeneration) -> Result<(), FileError> {
+        self.waiting.clear();
         self.kept.insert(0, generation);
         self.kept.truncate(MOST_KEPT);
         self.save()
@@ -263,6 +299,7 @@ impl Generations {
     /// When the file cannot be removed.
     pub(crate) fn erase(&mut self) -> Result<(), FileError> {
         self.kept.clear();
+        self.waiting.clear();
         self.file.as_deref().map_or(Ok(()), kept_files::remove)
     }
 
@@ -289,7 +326,8 @@ impl Generations {
         let Some(path) = &self.file else {
             return Ok(());
         };
-        let generations = self.kept.iter().map(write_entry).collect();
+        let all = self.waiting.iter().chain(&self.kept);
+        let generations = all.map(write_entry).collect();
         let file = GenerationsFile {
             version: 1,
             boot: self.boot.clone(),

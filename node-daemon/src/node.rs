@@ -137,7 +137,6 @@ impl Node {
         self.tell_time(now);
         let kept = self.disk.published().await?;
         self.learned = self.peers.absorb(&kept, now.wall);
-        self.use_kept_generations(now);
         self.settle(now).await;
         let lately = outputs::read_lately(&self.config.state_directory);
         self.control.handle_restart(&lately, now.moment);
@@ -148,30 +147,6 @@ impl Node {
             "State of the last run taken up"
         );
         Ok(())
-    }
-
-    /// The oldest first, so that the newest is in use.
-    fn use_kept_generations(&mut self, now: Now) {
-        let mut verified = Vec::new();
-        for generation in self.credentials.generations().iter().rev() {
-            match self.peers.judge_own(&generation.envelope, now.wall) {
-                Ok(own) => verified.push((own, generation)),
-                Err(error) => info!(
-                    reason = service_log::chain(&error),
-                    "Tunnel key of the last run is not used"
-                ),
-            }
-        }
-        let Some((newest, _)) = verified.last() else {
-            return;
-        };
-        self.learned.merge(self.peers.set_own(newest.clone()));
-        for (own, generation) in verified {
-            let own = generation.to_control(own);
-            if let Err(error) = self.control.handle_generation(&own, now.moment) {
-                info!(%error, "Tunnel key of the last run is not used");
-            }
-        }
     }
 
     /// Takes what the store task tells.

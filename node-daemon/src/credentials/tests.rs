@@ -2,6 +2,7 @@
 
 mod copies;
 mod faults;
+mod restarts;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,6 +62,10 @@ impl World {
     }
 
     fn start(&self) -> Daemon {
+        self.start_with(Floor::default())
+    }
+
+    fn start_with(&self, floor: Floor) -> Daemon {
         let ids = MachineIds::read(&self.config).unwrap();
         let token = keys::read_join_token(&self.config).unwrap();
         let identity =
@@ -72,12 +77,19 @@ impl World {
             key,
             &self.config.pins,
             cluster,
-            Floor::default(),
+            floor,
             Revocations::default(),
         );
         let credentials =
             Credentials::load(&self.config, identity, &ids.boot, Some(self.tunnel_keys())).unwrap();
-        Daemon { credentials, peers }
+        let mut daemon = Daemon { credentials, peers };
+        let on_disk = Published {
+            roots: self.shown.roots.clone(),
+            ..Published::default()
+        };
+        daemon.peers.absorb(&on_disk, self.now.wall);
+        self.install(&mut daemon);
+        daemon
     }
 
     fn pass(&mut self, time: Duration) {
@@ -123,9 +135,9 @@ impl World {
     }
 
     fn install(&self, daemon: &mut Daemon) {
-        if let Some((own, kept)) = daemon.credentials.poll_install() {
-            kept.unwrap();
-            daemon.peers.set_own(own);
+        while let Some(installed) = daemon.credentials.poll_install(&daemon.peers, self.now) {
+            installed.kept.unwrap();
+            daemon.peers.set_own(installed.generation.verified);
         }
     }
 
@@ -284,7 +296,10 @@ fn a_generation_is_renewed_after_twelve_hours_but_kept_while_the_store_refuses()
 
     daemon.credentials.handle_time(&daemon.peers, world.now);
     assert!(
-        daemon.credentials.poll_install().is_none(),
+        daemon
+            .credentials
+            .poll_install(&daemon.peers, world.now)
+            .is_none(),
         "unpublished, it is not used"
     );
     assert_eq!(generation(&daemon), before);

@@ -11,6 +11,7 @@ use tunnel_core::moment::Moment;
 
 use super::{Node, log};
 use crate::clock::{self, Now};
+use crate::credentials::Installed;
 use crate::generation::Due;
 use crate::peers::disk::PeersOnDisk;
 use crate::peers::{Learned, Peers};
@@ -47,7 +48,7 @@ impl Node {
             self.admit(now);
         }
         self.carry_out(now.moment);
-        self.install_generation(now);
+        self.install_generations(now);
         self.update_guard();
         self.update_node_state();
         self.ask_and_publish(now);
@@ -59,27 +60,30 @@ impl Node {
         self.endpoints = addresses(&admitted);
     }
 
-    fn install_generation(&mut self, now: Now) {
-        let Some((own, kept)) = self.credentials.poll_install() else {
-            return;
-        };
+    fn install_generations(&mut self, now: Now) {
+        while let Some(installed) = self.credentials.poll_install(&self.peers, now) {
+            self.install(installed, now);
+        }
+    }
+
+    fn install(&mut self, Installed { generation, kept }: Installed, now: Now) {
         if let Err(error) = kept {
             error!(
                 error = format!("{error:#}"),
                 "Tunnel key is in memory only: a restart will need the store"
             );
         }
-        let Some(newest) = self.credentials.generations().first() else {
-            return;
-        };
-        let generation = newest.to_control(own.clone());
-        let number = newest.statement().generation;
+        let number = generation.verified.statement().generation;
         // Kept by the next round; until then the generation's own mark on disk stands for it.
-        self.learned.merge(self.peers.set_own(own));
+        self.learned
+            .merge(self.peers.set_own(generation.verified.clone()));
         self.admit(now);
         match self.control.handle_generation(&generation, now.moment) {
             Ok(()) => info!(generation = %number, "Tunnel key in use"),
-            Err(error) => error!(%error, "Tunnel key cannot be used"),
+            Err(error) => {
+                error!(%error, "Tunnel key cannot be used, a new one is made");
+                say_unkept(self.credentials.retire(number.0));
+            }
         }
         self.carry_out(now.moment);
     }
@@ -114,7 +118,9 @@ impl Node {
                 generation,
                 seconds,
             } => self.credentials.remember_stamp(*generation, *seconds),
-            ControlEvent::OwnGenerationRetired(generation) => self.credentials.retire(*generation),
+            ControlEvent::OwnGenerationRetired(generation) => {
+                self.credentials.retire(generation.generation)
+            }
             ControlEvent::NewGenerationWanted(NewGenerationReason::ClockBehind) => {
                 self.credentials.want_generation(Due::Clock);
                 Ok(())
@@ -155,12 +161,16 @@ impl Node {
             | ControlEvent::SendingStopped { .. }
             | ControlEvent::TransportForgotten { .. } => Ok(()),
         };
-        if let Err(error) = kept {
-            error!(
-                error = format!("{error:#}"),
-                "Tunnel keys cannot be kept for a restart"
-            );
-        }
+        say_unkept(kept);
+    }
+}
+
+fn say_unkept(kept: Result<()>) {
+    if let Err(error) = kept {
+        error!(
+            error = format!("{error:#}"),
+            "Tunnel keys cannot be kept for a restart"
+        );
     }
 }
 

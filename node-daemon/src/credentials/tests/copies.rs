@@ -19,7 +19,12 @@ fn p10_a_tunnel_key_that_waited_while_memory_was_copied_is_never_used() {
     let mut world = World::new();
     let mut daemon = copied(&mut world);
 
-    assert!(daemon.credentials.poll_install().is_none());
+    assert!(
+        daemon
+            .credentials
+            .poll_install(&daemon.peers, world.now)
+            .is_none()
+    );
     assert_eq!(daemon.credentials.poll_publish(world.now.moment), None);
 }
 
