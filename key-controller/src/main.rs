@@ -10,6 +10,7 @@ mod app;
 mod arguments;
 mod config;
 mod decide;
+mod evidence;
 mod hygiene;
 mod ledger;
 mod reconcile;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use cluster_store::{
-    ClusterStore, PendingReason, PublishedNode, PublishedRoot, RefusedEntry, RequestId,
+    ClusterStore, PendingReason, Published, PublishedNode, PublishedRoot, RefusedEntry, RequestId,
     RequestState, StoreError, StoredRequest,
 };
 use node_identity::{NodeUid, UnixTime};
@@ -14,6 +14,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::config::Settings;
 use crate::decide::{Decision, decide};
+use crate::evidence::{self, Evidence};
 use crate::ledger::{Ledger, LedgerError, LedgerFile};
 use crate::revocations;
 use crate::signer::Signer;
@@ -24,6 +25,9 @@ const KEEP_ANSWERS: Duration = Duration::from_secs(3600);
 /// How many entries or requests of a kind one look names in the log: whoever writes to the store can
 /// make up as many as it holds (a guess at what a person reads).
 const MOST_NAMED: usize = 100;
+
+/// How often it is said that nothing is granted (a guess).
+const ALARM_EVERY: Duration = Duration::from_secs(60);
 
 /// A controller at work on one ledger and one store.
 pub(crate) struct Controller<S> {
@@ -36,6 +40,14 @@ pub(crate) struct Controller<S> {
     refused_now: usize,
     reported: BTreeSet<RefusedEntry>,
     answered: HashMap<RequestId, Instant>,
+    alarmed: Option<Instant>,
+}
+
+/// What one look at the requests came to.
+struct Settled<'a> {
+    ledger: Ledger,
+    answers: Vec<Answer<'a>>,
+    evidence: Evidence,
 }
 
 /// Why a step was not finished. The next one starts over.
@@ -82,6 +94,7 @@ impl<S: ClusterStore> Controller<S> {
             refused_now: 0,
             reported: BTreeSet::new(),
             answered: HashMap::new(),
+            alarmed: None,
         }
     }
 
@@ -97,11 +110,14 @@ impl<S: ClusterStore> Controller<S> {
             .iter()
             .filter(|request| is_open(request.state))
             .collect();
-        let (ledger, answers) = self.settle(&open, now, random)?;
-        let refused = self.publish(&ledger, now).await?;
-        self.report(found.refused.iter().chain(&refused));
+        // Read before the ledger, which is then at least as new as anything published from it.
+        let published = self.store.published().await?;
+        let settled = self.settle(&open, &published, now, random)?;
+        self.alarm(&settled.evidence);
+        self.publish(&settled, &published, now).await?;
+        self.report(found.refused.iter().chain(&published.refused));
         self.refused_now = 0;
-        for answer in answers {
+        for answer in settled.answers {
             self.answer(answer).await?;
         }
         if self.refused_now > MOST_NAMED {
@@ -112,16 +128,21 @@ impl<S: ClusterStore> Controller<S> {
     }
 
     /// Decides all open requests on one copy of the ledger and writes that, or decides again on
-    /// what somebody else wrote in between.
+    /// what somebody else wrote in between. A ledger that is proven old decides nothing.
     fn settle<'a>(
         &self,
         open: &[&'a StoredRequest],
+        published: &Published,
         now: UnixTime,
         random: &mut impl CryptoRng,
-    ) -> Result<(Ledger, Vec<Answer<'a>>), LedgerError> {
+    ) -> Result<Settled<'a>, LedgerError> {
+        let root = self.signer.root();
+        let newest = evidence::own_list(published, root).map(|list| list.number);
         loop {
             let before = self.file.read()?;
             let mut ledger = before.clone();
+            let evidence = Evidence::against(&before, published, root, now);
+            let open = if evidence.is_empty() { open } else { &[] };
             let answers = open
                 .iter()
                 .map(|request| {
@@ -130,12 +151,23 @@ impl<S: ClusterStore> Controller<S> {
                     Answer { request, decision }
                 })
                 .collect();
+            if revocations::catch_up(&mut ledger, newest) {
+                warn!(
+                    ?newest,
+                    "Ledger is older than the last revocation list, a new one is made"
+                );
+            }
             revocations::renew_list(&mut ledger, now);
+            let settled = |ledger| Settled {
+                ledger,
+                answers,
+                evidence,
+            };
             if ledger == before {
-                return Ok((ledger, answers));
+                return Ok(settled(ledger));
             }
             match self.file.replace(ledger) {
-                Ok(ledger) => return Ok((ledger, answers)),
+                Ok(ledger) => return Ok(settled(ledger)),
                 Err(LedgerError::Conflict { .. }) => {
                     debug!("Ledger was changed by another process, deciding again");
                 }
@@ -144,28 +176,41 @@ impl<S: ClusterStore> Controller<S> {
         }
     }
 
-    /// Publishes what is missing or differs, and takes away what belongs to revoked nodes.
-    async fn publish(
-        &self,
-        ledger: &Ledger,
-        now: UnixTime,
-    ) -> Result<Vec<RefusedEntry>, StepError> {
-        let found = self.store.published().await?;
-        let root = PublishedRoot {
-            pin: ledger.pin,
-            certificate: Some(self.signer.root_certificate()),
-            revocations: Some(self.signer.revocation_list(&revocations::list(ledger))),
-        };
-        if !found.roots.contains(&root) {
-            self.store.publish_root(&root).await?;
-            info!(
-                number = ledger.revocations.number,
-                "Root and revocation list published"
+    /// Says that nothing is granted, and what is to be done.
+    fn alarm(&mut self, evidence: &Evidence) {
+        if evidence.is_empty() {
+            if self.alarmed.take().is_some() {
+                info!("Nothing speaks against the ledger, requests are decided again");
+            }
+            return;
+        }
+        let due = |last: Instant| last.elapsed() >= ALARM_EVERY;
+        if self.alarmed.is_none_or(due) {
+            self.alarmed = Some(Instant::now());
+            error!(
+                %evidence,
+                "Nothing is granted: the ledger is older than what its root has signed; stop the \
+                 controller and put back a newer backup of it; without one, revoke what is listed \
+                 as revoked again, and wait until the certificates have ended"
             );
         }
+    }
+
+    /// Publishes what is missing or differs, and takes away what belongs to revoked nodes. What
+    /// proves the ledger old stays as it is.
+    async fn publish(
+        &self,
+        settled: &Settled<'_>,
+        found: &Published,
+        now: UnixTime,
+    ) -> Result<(), StepError> {
+        let ledger = &settled.ledger;
+        self.publish_root(ledger, found).await?;
         let published: BTreeMap<&NodeUid, &PublishedNode> =
             found.nodes.iter().map(|node| (&node.uid, node)).collect();
-        for (uid, node) in &ledger.nodes {
+        let newer = settled.evidence.nodes();
+        let known = ledger.nodes.iter().filter(|(uid, _)| !newer.contains(uid));
+        for (uid, node) in known {
             let there = published.get(uid);
             if node.revoked_until.is_some() {
                 if there.is_some() {
@@ -186,7 +231,27 @@ impl<S: ClusterStore> Controller<S> {
                 }
             }
         }
-        Ok(found.refused)
+        Ok(())
+    }
+
+    async fn publish_root(&self, ledger: &Ledger, found: &Published) -> Result<(), StepError> {
+        let mut list = revocations::list(ledger);
+        if let Some(signed) = evidence::own_list(found, self.signer.root()) {
+            list.entries.extend(revocations::missing(ledger, &signed));
+        }
+        let root = PublishedRoot {
+            pin: ledger.pin,
+            certificate: Some(self.signer.root_certificate()),
+            revocations: Some(self.signer.revocation_list(&list)),
+        };
+        if !found.roots.contains(&root) {
+            self.store.publish_root(&root).await?;
+            info!(
+                number = ledger.revocations.number,
+                "Root and revocation list published"
+            );
+        }
+        Ok(())
     }
 
     async fn answer(&mut self, answer: Answer<'_>) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! What is revoked, until when, and when the list is signed anew. Pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use node_identity::{NodeUid, RevocationEntry, RevocationList, RevokedSubject, UnixTime};
@@ -59,6 +60,17 @@ pub(crate) fn renew_list(ledger: &mut Ledger, now: UnixTime) -> bool {
     true
 }
 
+/// Goes on from the newest list that the root has signed: daemons would refuse an older number.
+/// True if the ledger changed.
+pub(crate) fn catch_up(ledger: &mut Ledger, newest: Option<u64>) -> bool {
+    let Some(number) = newest.filter(|number| *number > ledger.revocations.number) else {
+        return false;
+    };
+    ledger.revocations.number = number;
+    ledger.revocations.outdated = true;
+    true
+}
+
 /// The list as the ledger says it was last signed.
 pub(crate) fn list(ledger: &Ledger) -> RevocationList {
     let nodes = ledger.nodes.iter().filter_map(|(uid, node)| {
@@ -79,6 +91,18 @@ pub(crate) fn list(ledger: &Ledger) -> RevocationList {
             .map(|(subject, until)| RevocationEntry { subject, until })
             .collect(),
     }
+}
+
+/// What the root's own signed list revokes and the ledger neither knows nor has forgotten: the
+/// ledger is older than the list. Judged as of the ledger's list, so that the list of a given number
+/// stays the same, these entries included.
+pub(crate) fn missing(ledger: &Ledger, signed: &RevocationList) -> Vec<RevocationEntry> {
+    let known: BTreeSet<RevokedSubject> =
+        list(ledger).entries.iter().map(|one| one.subject).collect();
+    let is_missing = |one: &&RevocationEntry| {
+        !known.contains(&one.subject) && one.until.plus(FORGET_AFTER) >= ledger.revocations.issued
+    };
+    signed.entries.iter().filter(is_missing).copied().collect()
 }
 
 fn forget(ledger: &mut Ledger, now: UnixTime) {

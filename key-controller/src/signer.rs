@@ -191,6 +191,11 @@ impl Signer {
         Ok(certificate.to_der().to_vec())
     }
 
+    /// The root certificate: what can be proven to be this root's own.
+    pub(crate) const fn root(&self) -> &RootCertificate {
+        &self.certificate
+    }
+
     /// The signed revocation list.
     pub(crate) fn revocation_list(&self, list: &RevocationList) -> Vec<u8> {
         self.key.sign_revocations(list).to_der()

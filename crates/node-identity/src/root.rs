@@ -259,6 +259,13 @@ impl RootCertificate {
         self.not_after
     }
 
+    /// Whether this root signed a node certificate. That alone makes nobody a peer.
+    #[must_use]
+    pub fn has_signed(&self, certificate: &NodeCertificate) -> bool {
+        let (body, signature) = certificate.signed();
+        *certificate.issuer() == self.key_id() && self.verify(body, signature)
+    }
+
     pub(crate) fn key_id(&self) -> x509::KeyId {
         x509::key_id(&self.key)
     }

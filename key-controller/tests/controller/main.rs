@@ -9,4 +9,5 @@
 
 mod enrol;
 mod faults;
+mod restored;
 mod rig;

@@ -1,0 +1,111 @@
+//! What proves that the ledger is older than what its own root has signed: somebody restored a
+//! backup. Pure.
+//!
+//! The ledger is written before anything is signed from it, so no crash leaves such a proof behind,
+//! and without the root's key nobody can make one. It gives nobody anything: it only shows that
+//! ranges, keys and revocations are promised that this ledger does not know of.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use cluster_store::Published;
+use node_identity::{
+    NodeCertificate, NodeCertificateTerms, NodeUid, RevocationEntry, RevocationList,
+    RevokedSubject, RootCertificate, SignedRevocationList, TrustedRoots, UnixTime,
+};
+
+use crate::ledger::Ledger;
+use crate::revocations;
+
+/// How many proofs are named; one is enough to act on (a guess at what a person reads).
+const MOST_NAMED: usize = 5;
+
+/// The proofs that the store holds against one ledger.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    /// Certificates that are still valid and that the ledger does not know of.
+    certificates: Vec<NodeCertificateTerms>,
+    /// Revocations that the ledger does not know of.
+    revocations: Vec<RevocationEntry>,
+}
+
+impl Evidence {
+    /// Compares what is published with the ledger. The store must have been read first.
+    pub(crate) fn against(
+        ledger: &Ledger,
+        published: &Published,
+        root: &RootCertificate,
+        now: UnixTime,
+    ) -> Self {
+        let certificates = published
+            .nodes
+            .iter()
+            .filter_map(|node| NodeCertificate::from_der(node.certificate.as_ref()?).ok())
+            .filter(|found| is_unknown(ledger, found.terms(), now) && root.has_signed(found));
+        let list = own_list(published, root);
+        Self {
+            certificates: certificates.map(|found| found.terms().clone()).collect(),
+            revocations: list.map_or_else(Vec::new, |list| revocations::missing(ledger, &list)),
+        }
+    }
+
+    /// Whether nothing speaks against the ledger.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.certificates.is_empty() && self.revocations.is_empty()
+    }
+
+    /// The nodes whose newest certificate the ledger does not know.
+    pub(crate) fn nodes(&self) -> BTreeSet<NodeUid> {
+        let uids = self.certificates.iter().map(|terms| terms.identity.uid);
+        uids.collect()
+    }
+}
+
+/// The newest revocation list in the store that this root signed.
+pub(crate) fn own_list(published: &Published, root: &RootCertificate) -> Option<RevocationList> {
+    let roots = TrustedRoots::new(&[root.pin()], [root.clone()]);
+    let found = published
+        .roots
+        .iter()
+        .filter_map(|it| it.revocations.as_ref());
+    found
+        .filter_map(|der| {
+            SignedRevocationList::from_der(der)
+                .ok()?
+                .verify(&roots)
+                .ok()
+        })
+        .map(|verified| verified.list().clone())
+        .max_by_key(|list| list.number)
+}
+
+fn is_unknown(ledger: &Ledger, found: &NodeCertificateTerms, now: UnixTime) -> bool {
+    let node = ledger.nodes.get(&found.identity.uid);
+    now <= found.not_after && node.is_none_or(|node| found.serial > node.serial)
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let certificates = self.certificates.iter().map(|terms| {
+            let (uid, name) = (terms.identity.uid, &terms.identity.name);
+            let ranges = &terms.pod_ranges;
+            format!(
+                "certificate {} of {name} ({uid}) with {ranges}",
+                terms.serial
+            )
+        });
+        let revocations = self.revocations.iter().map(|entry| match entry.subject {
+            RevokedSubject::Node(uid) => format!("revocation of node {uid}"),
+            RevokedSubject::IdentityKey(key) => format!("revocation of key {key}"),
+        });
+        let named: Vec<String> = certificates.chain(revocations).take(MOST_NAMED).collect();
+        f.write_str(&named.join(", "))?;
+        match self.certificates.len() + self.revocations.len() - named.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
