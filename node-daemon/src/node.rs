@@ -33,6 +33,7 @@ use crate::preflight::Machine;
 use crate::store_task::StoreNews;
 use crate::watchdog::{GuardState, Watch};
 
+use carry::Lasting;
 use suspicion::Suspicions;
 
 pub(crate) use outputs::{LATELY_FILE, Outputs, tun_addresses};
@@ -47,6 +48,7 @@ pub(crate) struct Node {
     disk: PeersOnDisk,
     /// Learned and not yet on disk: of it only revocations are acted on.
     learned: Learned,
+    unwritten: Lasting,
     control: Control,
     outputs: Outputs,
     /// What the watchdog said last.
@@ -118,6 +120,7 @@ impl Node {
             peers: parts.peers,
             disk: parts.disk,
             learned: Learned::default(),
+            unwritten: Lasting::default(),
             outputs: parts.outputs,
             guard_state: GuardState::Stands,
             node_state: None,
@@ -136,7 +139,7 @@ impl Node {
     async fn take_up(&mut self, now: Now) -> Result<()> {
         self.tell_time(now);
         let kept = self.disk.published().await?;
-        self.learned = self.peers.absorb(&kept, now.wall);
+        self.learned = self.peers.recall(&kept, now.wall);
         self.settle(now).await;
         let lately = outputs::read_lately(&self.config.state_directory);
         self.control.handle_restart(&lately, now.moment);

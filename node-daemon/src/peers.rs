@@ -156,10 +156,11 @@ impl Peers {
         }
     }
 
-    /// Takes in what the store, or the disk, shows.
+    /// Takes in what the store shows.
     pub(crate) fn absorb(&mut self, published: &Published, now: UnixTime) -> Learned {
         let mut learned = Learned::default();
         let mut refused = BTreeMap::new();
+        let floor = self.floor.clone();
         for entry in &published.refused {
             note(
                 &mut refused,
@@ -177,7 +178,18 @@ impl Peers {
         }
         self.drop_dead(now, &mut learned);
         self.say_refused(refused, now);
+        learned.floor = self.floor != floor;
         learned
+    }
+
+    /// Takes in what the disk shows. It lies there already: what is to be written is what memory
+    /// lacked, so a disk that is full or read-only keeps no known peer out.
+    pub(crate) fn recall(&mut self, kept: &Published, now: UnixTime) -> Learned {
+        Learned {
+            roots: Vec::new(),
+            envelopes: BTreeSet::new(),
+            ..self.absorb(kept, now)
+        }
     }
 
     /// Lets those go whose time is over.
@@ -202,11 +214,12 @@ impl Peers {
 
     /// Makes this node's own claims count against others'.
     pub(crate) fn set_own(&mut self, own: VerifiedPeer) -> Learned {
+        let floor = self.floor.clone();
         self.floor.observe(&own);
         self.own.peer = Some(own);
         Learned {
             set: true,
-            floor: true,
+            floor: self.floor != floor,
             ..Learned::default()
         }
     }

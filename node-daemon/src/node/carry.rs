@@ -35,13 +35,19 @@ impl Node {
         let (peers, learned) = (&mut self.peers, &self.learned);
         let kept = in_use.end_revoked_and_keep(peers, &self.disk, learned, now.moment);
         if let Err(error) = kept.await {
-            error!(
-                error = format!("{error:#}"),
-                "State directory cannot be written: what is new about peers waits, it is tried again"
-            );
+            let error = format!("{error:#}");
+            if self.unwritten.begins(&error) {
+                error!(
+                    error,
+                    "State directory cannot be written: what is new about peers waits, it is tried again"
+                );
+            }
             self.carry_out(now.moment);
             self.update_guard();
             return;
+        }
+        if self.unwritten.ends() {
+            info!("State directory can be written again");
         }
         let learned = std::mem::take(&mut self.learned);
         if learned.set {
@@ -181,6 +187,20 @@ fn addresses(admitted: &[VerifiedPeer]) -> BTreeSet<IpAddr> {
     addresses.copied().collect()
 }
 
+/// A fault that comes again with each try, to be told when it begins, changes and ends.
+#[derive(Debug, Default)]
+pub(super) struct Lasting(Option<String>);
+
+impl Lasting {
+    fn begins(&mut self, fault: &str) -> bool {
+        self.0.replace(fault.to_owned()).as_deref() != Some(fault)
+    }
+
+    fn ends(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
 /// Where peers are in use: agreement and guard.
 struct InUse<'a> {
     control: &'a mut Control,
@@ -252,6 +272,18 @@ mod tests {
         assert!(kept.await.is_err());
         assert_eq!(control.peers().count(), 1);
         assert_eq!(endpoints, addresses(carols_alone(&peers.admitted())));
+    }
+
+    #[test]
+    fn a_fault_that_lasts_is_told_once() {
+        let mut fault = Lasting::default();
+        assert!(!fault.ends());
+
+        assert!(fault.begins("disk is full"));
+        assert!(!fault.begins("disk is full"));
+        assert!(fault.begins("disk is read-only"));
+        assert!(fault.ends());
+        assert!(fault.begins("disk is read-only"));
     }
 
     fn carols_alone(admitted: &[VerifiedPeer]) -> &[VerifiedPeer] {

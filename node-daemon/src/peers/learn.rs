@@ -148,7 +148,6 @@ impl Peers {
         let uid = peer.identity().uid;
         let generation = peer.statement().generation;
         self.floor.observe(&peer);
-        learned.floor = true;
         learned.set = true;
         learned.envelopes.insert(uid);
         let name = peer.identity().name.clone();

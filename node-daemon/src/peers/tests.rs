@@ -1,5 +1,6 @@
 //! What the store may show, and who is believed then.
 
+mod restarts;
 mod telling;
 
 use cluster_store::Published;
@@ -318,7 +319,7 @@ fn restart(cluster: &Cluster, directory: &std::path::Path) -> Peers {
     let (floor, revocations) = disk.memory().unwrap();
     let mut peers = cluster.peers_with(floor, revocations);
     let kept = run(disk.published()).unwrap();
-    peers.absorb(&kept, NOW);
+    peers.recall(&kept, NOW);
     peers
 }
 
