@@ -1,7 +1,8 @@
 //! This node's identity: the key IK, made here and never leaving, bound to a node UID and a machine.
 //!
-//! A key that somebody else could have read, or that a cloned disk brought along, is no identity: it
-//! is set aside, said so, and a new one is made, which the controller then has to accept.
+//! A key that somebody else could have read, or that a cloned disk brought along, is no identity. It
+//! stays where it is and the daemon stops: a token works once, so only an operator can tell whether the
+//! key is to be mended or the node to start over.
 
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use node_identity::{IdentityKey, JoinToken, SpiffeId};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
@@ -56,12 +57,6 @@ struct IdentityFile {
     machine: String,
     /// PEM; wiped by the allocator.
     key: String,
-}
-
-enum Found {
-    Usable(Box<Identity>),
-    Refused(String),
-    Absent,
 }
 
 impl MachineIds {
@@ -142,50 +137,37 @@ fn check_token(config: &Config, token: &JoinToken) -> Result<()> {
 /// Says whether [`open`] would have an identity to give; changes nothing.
 ///
 /// # Errors
-/// When an id or the token cannot be used, or there is neither an identity nor a token for one.
+/// When an id, the token or the identity cannot be used, or there is neither an identity nor a token.
 pub(crate) fn foresee(config: &Config) -> Result<()> {
     let ids = MachineIds::read(config)?;
     let token = read_join_token(config)?;
-    match find(config, &ids, &identity_file(config))? {
-        Found::Usable(_) => Ok(()),
-        Found::Refused(_) | Found::Absent if token.is_some() => Ok(()),
-        Found::Refused(fault) => Err(refused_without_token(config, &fault)),
-        Found::Absent => Err(no_token(config)),
+    let found = find(config, &ids)?;
+    if found.is_none() && token.is_none() {
+        return Err(no_token(config));
     }
+    Ok(())
 }
 
 /// This node's identity: the one on disk, or a new one for the token's node UID.
 ///
 /// # Errors
-/// When there is none and no token, or the state directory cannot be used.
+/// When the one on disk cannot be used, or there is neither one nor a token.
 pub(crate) fn open(
     config: &Config,
     ids: &MachineIds,
     token: Option<&JoinToken>,
     rng: &mut impl CryptoRng,
 ) -> Result<Identity> {
-    let path = identity_file(config);
-    let found = find(config, ids, &path)?;
-    let Some(token) = token else {
-        return match found {
-            Found::Usable(identity) => Ok(*identity),
-            Found::Refused(fault) => Err(refused_without_token(config, &fault)),
-            Found::Absent => Err(no_token(config)),
-        };
-    };
-    match found {
-        Found::Usable(identity) if token.identity.uid == identity.id.uid => return Ok(*identity),
-        Found::Usable(identity) => {
-            let aside = kept_files::set_aside(&path)?;
+    match (find(config, ids)?, token) {
+        (Some(identity), Some(token)) if token.identity.uid != identity.id.uid => {
+            let aside = kept_files::set_aside(&identity_file(config))?;
             info!(old = %identity.id, aside = %aside.display(), "Join token names a new node UID, a new identity key is made");
+            create(config, ids, token, rng)
         }
-        Found::Refused(fault) => {
-            let aside = kept_files::set_aside(&path)?;
-            error!(file = %path.display(), %fault, aside = %aside.display(), "Identity key refused, a new one is made");
-        }
-        Found::Absent => {}
+        (Some(identity), _) => Ok(identity),
+        (None, Some(token)) => create(config, ids, token, rng),
+        (None, None) => Err(no_token(config)),
     }
-    create(config, ids, token, &path, rng)
 }
 
 fn identity_file(config: &Config) -> PathBuf {
@@ -203,34 +185,26 @@ fn no_token(config: &Config) -> anyhow::Error {
     )
 }
 
-/// The key stays where it is: perhaps it only wants its mode back.
-fn refused_without_token(config: &Config, fault: &str) -> anyhow::Error {
-    no_token(config).context(format!(
-        "use identity key {}: {fault}; or have a new one made",
-        identity_file(config).display()
-    ))
+fn refused(config: &Config, fault: &str) -> anyhow::Error {
+    anyhow!(
+        "use identity key {}: {fault}; only to start over as a new node move it away, with a new token from `sotto-controller token create --node {}`",
+        identity_file(config).display(),
+        config.node_name
+    )
 }
 
-fn find(config: &Config, ids: &MachineIds, path: &Path) -> Result<Found> {
-    let bytes = match kept_files::read_secret(path, SECRET_LIMIT) {
+fn find(config: &Config, ids: &MachineIds) -> Result<Option<Identity>> {
+    let bytes = match kept_files::read_secret(&identity_file(config), SECRET_LIMIT) {
         Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(Found::Absent),
-        Err(error) if error.is_in_the_file() => return Ok(Found::Refused(error.to_string())),
+        Ok(None) => return Ok(None),
+        Err(error) if error.is_in_the_file() => return Err(refused(config, &error.to_string())),
         Err(error) => return Err(error.into()),
     };
-    let file: IdentityFile = match serde_json::from_slice(&bytes) {
-        Ok(file) => file,
-        // The parser's message may quote what it met, and what it met may be the key.
-        Err(_) => {
-            return Ok(Found::Refused(
-                "is no identity file: truncated or damaged".to_owned(),
-            ));
-        }
-    };
-    Ok(match check(config, ids, file) {
-        Ok(identity) => Found::Usable(Box::new(identity)),
-        Err(fault) => Found::Refused(fault),
-    })
+    // The parser's message may quote what it met, and what it met may be the key.
+    let checked = serde_json::from_slice(&bytes)
+        .map_err(|_| "is no identity file: truncated or damaged".to_owned())
+        .and_then(|file| check(config, ids, file));
+    checked.map(Some).map_err(|fault| refused(config, &fault))
 }
 
 fn check(config: &Config, ids: &MachineIds, file: IdentityFile) -> Result<Identity, String> {
@@ -257,7 +231,6 @@ fn create(
     config: &Config,
     ids: &MachineIds,
     token: &JoinToken,
-    path: &Path,
     rng: &mut impl CryptoRng,
 ) -> Result<Identity> {
     let key = IdentityKey::generate(rng);
@@ -273,7 +246,7 @@ fn create(
         key: key.to_pem().to_string(),
     };
     let bytes = Zeroizing::new(serde_json::to_vec(&file)?);
-    kept_files::write(path, &bytes, 0o600)?;
+    kept_files::write(&identity_file(config), &bytes, 0o600)?;
     info!(identity = %id, key = %key.public().hash(), "Identity key made");
     Ok(Identity { key, id })
 }
