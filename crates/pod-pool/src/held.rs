@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cni_protocol::reservation::Reservation;
+use nix::libc;
 
 use crate::{PoolError, failed, names_in, read, remove, resting, wait_for_lock};
 
@@ -102,9 +103,18 @@ impl Found {
     }
 
     fn open(&self) -> Result<Option<File>, PoolError> {
-        match File::open(&self.path) {
+        // A pipe would wait for its writer, with the pool locked.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        match options.open(&self.path) {
+            // No call of ours made a folder, and nothing here could remove it.
+            Ok(file) if file.metadata().is_ok_and(|it| it.is_dir()) => Ok(None),
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // A socket, or a link that leads to itself: no call of ours made or locked it.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ELOOP)) => {
+                Ok(None)
+            }
             Err(source) => Err(failed("open", &self.path, source)),
         }
     }

@@ -20,10 +20,10 @@ mod resting;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -334,7 +334,13 @@ impl Pool {
 
     fn lock(&self, until: Instant) -> Result<File, PoolError> {
         let path = self.directory.join("lock");
-        let file = File::create(&path).map_err(|source| failed("open", &path, source))?;
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false);
+        // A pipe would wait for its reader for ever.
+        let file = options
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path)
+            .map_err(|source| failed("open", &path, source))?;
         wait_for_lock(&file, &path, until)?;
         Ok(file)
     }

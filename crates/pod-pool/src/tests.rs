@@ -133,6 +133,40 @@ fn the_first_and_the_last_address_of_a_range_go_to_nobody() {
 }
 
 #[test]
+fn what_is_no_file_among_the_reservations_keeps_nobody_waiting() {
+    let mut node = Node::with_five_addresses();
+    node.attach("a").unwrap();
+    let held = node.folder.path().join("pool/boot-1/held");
+    let (pipe, around) = (held.join("pipe.json"), held.join("around.json"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::fs::symlink(&around, &around).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(held.join("socket.json"));
+    fs::create_dir(held.join("folder.json")).unwrap();
+
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send((node.attach("b").unwrap(), node)).ok());
+    let (attached, _node) = finished.recv_timeout(Duration::from_secs(10)).unwrap();
+
+    assert_eq!(attached, ["10.244.1.3"]);
+    assert!(socket.is_ok());
+    assert!(!pipe.exists(), "swept like a reservation without a link");
+}
+
+#[test]
+fn a_pipe_in_place_of_the_lock_is_an_error_at_once() {
+    let mut node = Node::with_five_addresses();
+    let folder = node.folder.path().join("pool/boot-1");
+    fs::create_dir_all(&folder).unwrap();
+    nix::unistd::mkfifo(&folder.join("lock"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send((node.attach("a").unwrap_err(), node)).ok());
+    let (error, _node) = finished.recv_timeout(Duration::from_secs(10)).unwrap();
+
+    assert!(matches!(error, PoolError::File { .. }), "{error:?}");
+}
+
+#[test]
 fn a_pipe_among_the_resting_addresses_keeps_nobody_waiting() {
     let mut node = Node::with_five_addresses();
     node.attach("a").unwrap();
