@@ -3,13 +3,14 @@
 //! A thread that changed its namespace ends there, so the plugin's other work cannot land in the pod
 //! by mistake.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cni_protocol::reservation::NetnsIdentity;
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs, statfs};
 
@@ -58,7 +59,10 @@ impl PodNetns {
             path: path.into(),
             source,
         };
-        let file = File::open(path).map_err(failed)?;
+        // A pipe would wait for its writer.
+        let mut options = OpenOptions::new();
+        let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+        let file = options.open(path).map_err(failed)?;
         let inode = file.metadata().map_err(failed)?.ino();
         let kind = fstatfs(&file).map_err(|number| failed(number.into()))?;
         if kind.filesystem_type() != NSFS_MAGIC {
@@ -89,13 +93,21 @@ impl PodNetns {
         &self,
         work: impl FnOnce() -> Result<T, E> + Send,
     ) -> Result<T, E> {
+        let path = || PathBuf::from(&self.identity.path);
         let enter = |source| NetnsError::Enter {
-            path: self.identity.path.clone().into(),
+            path: path(),
             source,
         };
         let inside = || {
-            setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)
-                .map_err(|number| enter(number.into()))?;
+            let entered = setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET);
+            entered.map_err(|number| {
+                // A namespace, but of mounts or processes.
+                if number == Errno::EINVAL {
+                    NetnsError::NotANamespace(path())
+                } else {
+                    enter(number.into())
+                }
+            })?;
             work()
         };
         std::thread::scope(|scope| {
@@ -113,4 +125,40 @@ pub(crate) fn is_alive(identity: &NetnsIdentity) -> bool {
     let path = Path::new(&identity.path);
     let is_namespace = statfs(path).is_ok_and(|kind| kind.filesystem_type() == NSFS_MAGIC);
     is_namespace && std::fs::metadata(path).is_ok_and(|file| file.ino() == identity.inode)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_no_namespace_and_keeps_nobody_waiting() {
+        let path = std::env::temp_dir().join(format!("sotto-cni-pipe-{}", std::process::id()));
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let opened = path.clone();
+
+        let (done, finished) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(PodNetns::open(&opened).err()).ok());
+        let error = finished.recv_timeout(Duration::from_secs(10));
+        std::fs::remove_file(&path).unwrap();
+
+        assert!(
+            matches!(error, Ok(Some(NetnsError::NotANamespace(_)))),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn a_namespace_of_another_kind_is_no_network_namespace() {
+        let mounts = PodNetns::open(Path::new("/proc/self/ns/mnt")).unwrap();
+
+        let entered = mounts.run(|| Ok::<(), NetnsError>(()));
+
+        assert!(
+            matches!(entered, Err(NetnsError::NotANamespace(_))),
+            "{entered:?}"
+        );
+    }
 }
