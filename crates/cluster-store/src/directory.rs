@@ -33,32 +33,38 @@ const ROOTS: Folder = Folder {
     name: "roots",
     suffix: ".der",
     limit: 16 * 1024,
+    is_ours: |name| parse_pin(name).is_some(),
 };
 /// Room for some 80 000 revoked nodes at about 50 bytes each.
 const REVOCATIONS: Folder = Folder {
     name: "revocations",
     suffix: ".bin",
     limit: 4 * 1024 * 1024,
+    is_ours: |name| parse_pin(name).is_some(),
 };
 const CERTIFICATES: Folder = Folder {
     name: "certificates",
     suffix: ".der",
     limit: 16 * 1024,
+    is_ours: |name| parse_exact::<NodeUid>(name).is_some(),
 };
 const ENVELOPES: Folder = Folder {
     name: "envelopes",
     suffix: ".json",
     limit: envelopes::MAX_BYTES,
+    is_ours: |name| parse_exact::<NodeUid>(name).is_some(),
 };
 const REQUESTS: Folder = Folder {
     name: "requests",
     suffix: ".json",
     limit: crate::request::MAX_REQUEST_BYTES,
+    is_ours: |name| parse_exact::<RequestId>(name).is_some(),
 };
 const ANSWERS: Folder = Folder {
     name: "answers",
     suffix: ".json",
     limit: crate::request::MAX_ANSWER_BYTES,
+    is_ours: |name| parse_exact::<RequestId>(name).is_some(),
 };
 const FOLDERS: [Folder; 6] = [
     ROOTS,
@@ -298,18 +304,11 @@ fn typed<K: Ord>(
     parse: impl Fn(&str) -> Option<K>,
     refused: &mut Vec<RefusedEntry>,
 ) -> BTreeMap<K, Vec<u8>> {
-    let mut found = BTreeMap::new();
     refused.extend(listing.refused);
-    for (name, bytes) in listing.files {
-        match parse(&name) {
-            Some(key) => drop(found.insert(key, bytes)),
-            None => {
-                let name = name.escape_debug().to_string();
-                refused.push(listing.folder.refused(&name, Refusal::ForeignName));
-            }
-        }
-    }
-    found
+    let files = listing.files.into_iter();
+    files
+        .filter_map(|(name, bytes)| Some((parse(&name)?, bytes)))
+        .collect()
 }
 
 /// Accepts a name only in the form that its type prints.

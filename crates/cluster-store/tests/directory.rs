@@ -149,6 +149,28 @@ fn bad_entries_are_refused_by_name_and_the_rest_is_read() {
 }
 
 #[test]
+fn any_number_of_foreign_names_hides_no_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = run(async {
+        let store = store(folder.path());
+        let certificates = folder.path().join("certificates");
+        for number in 0..20_001 {
+            fs::File::create(certificates.join(format!("junk-{number}.der"))).unwrap();
+        }
+        store
+            .publish_certificate(&uid(ALICE), b"alice")
+            .await
+            .unwrap();
+        store.published().await.unwrap()
+    });
+
+    assert_eq!(found.nodes.len(), 1);
+    let is_foreign = |entry: &RefusedEntry| entry.reason == Refusal::ForeignName;
+    assert!(found.refused.iter().all(is_foreign));
+    assert_eq!(found.refused.len(), 20_000, "named up to a bound");
+}
+
+#[test]
 fn a_folder_full_of_holes_does_not_fill_the_memory() {
     let folder = tempfile::tempdir().unwrap();
     let found = run(async {

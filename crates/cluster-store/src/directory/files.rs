@@ -1,6 +1,5 @@
 //! Files of bounded size, written whole or not at all, and never reached through a link.
 
-use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +11,8 @@ use kept_files::{FileError, Links};
 use crate::error::StoreError;
 use crate::published::{Refusal, RefusedEntry};
 
-/// Most entries of one folder that are read: twice the largest cluster planned for.
+/// Most entries of one folder that are read: twice the largest cluster planned for. Names that are
+/// none of ours do not count among them, else so many would hide a node; so many of them are named.
 const MAX_ENTRIES: usize = 20_000;
 
 /// Most bytes of one folder that are read: twice what the largest cluster planned for publishes.
@@ -30,11 +30,12 @@ pub(super) struct Folder {
     pub(super) name: &'static str,
     pub(super) suffix: &'static str,
     pub(super) limit: usize,
+    /// Whether a name without suffix is one that Sotto gives.
+    pub(super) is_ours: fn(&str) -> bool,
 }
 
-/// The readable files of a folder by their names without suffix, and the others.
+/// The readable files of ours in a folder by their names without suffix, and what was passed over.
 pub(super) struct Listing {
-    pub(super) folder: Folder,
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) refused: Vec<RefusedEntry>,
 }
@@ -49,6 +50,12 @@ impl Folder {
             name: format!("{}/{name}{}", self.name, self.suffix),
             reason,
         }
+    }
+
+    /// A file's name without suffix, if it is one that Sotto gives.
+    fn stem(self, name: &str) -> Option<&str> {
+        name.strip_suffix(self.suffix)
+            .filter(|stem| (self.is_ours)(stem))
     }
 
     fn file(self, root: &Path, name: &str) -> PathBuf {
@@ -85,54 +92,40 @@ pub(super) fn prepare(root: &Path, folders: &[Folder]) -> Result<(), StoreError>
 pub(super) fn list(root: &Path, folder: Folder) -> Result<Listing, StoreError> {
     let path = folder.path(root);
     let mut listing = Listing {
-        folder,
         files: Vec::new(),
         refused: Vec::new(),
     };
     let names = names(&path, folder, &mut listing.refused)?;
     let mut left = MAX_FOLDER_BYTES;
-    for name in names {
-        let Some(stem) = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(folder.suffix))
-        else {
-            let name = format!("{}/{}", folder.name, name.to_string_lossy().escape_debug());
-            listing.refused.push(RefusedEntry {
-                name,
-                reason: Refusal::ForeignName,
-            });
-            continue;
-        };
-        match read_bounded(&path.join(&name), folder.limit) {
+    for stem in names {
+        match read_bounded(&folder.file(root, &stem), folder.limit) {
             Ok(Some(Ok(bytes))) => match left.checked_sub(bytes.len()) {
                 Some(rest) => {
                     left = rest;
-                    listing.files.push((stem.to_owned(), bytes));
+                    listing.files.push((stem, bytes));
                 }
                 None => listing
                     .refused
-                    .push(folder.refused(&stem.escape_debug().to_string(), Refusal::TooMany)),
+                    .push(folder.refused(&stem, Refusal::TooMany)),
             },
             Ok(Some(Err(reason))) => {
-                listing
-                    .refused
-                    .push(folder.refused(&stem.escape_debug().to_string(), reason));
+                listing.refused.push(folder.refused(&stem, reason));
             }
             Ok(None) => {}
             Err(_) => listing
                 .refused
-                .push(folder.refused(&stem.escape_debug().to_string(), Refusal::Unreadable)),
+                .push(folder.refused(&stem, Refusal::Unreadable)),
         }
     }
     Ok(listing)
 }
 
-/// The names in a folder, sorted; none where there is no folder.
+/// The names of ours in a folder, sorted and without suffix; none where there is no folder.
 fn names(
     path: &Path,
     folder: Folder,
     refused: &mut Vec<RefusedEntry>,
-) -> Result<Vec<OsString>, StoreError> {
+) -> Result<Vec<String>, StoreError> {
     let fault = |source| StoreError::List {
         path: path.to_owned(),
         source,
@@ -142,18 +135,28 @@ fn names(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(fault(source)),
     };
-    let mut names = Vec::new();
+    let (mut names, mut foreign) = (Vec::new(), Vec::new());
     for entry in entries {
-        if names.len() >= MAX_ENTRIES {
-            refused.push(RefusedEntry {
-                name: format!("{}/", folder.name),
-                reason: Refusal::TooMany,
-            });
-            break;
+        let name = entry.map_err(fault)?.file_name();
+        match name.to_str().and_then(|name| folder.stem(name)) {
+            Some(_) if names.len() >= MAX_ENTRIES => {
+                refused.push(RefusedEntry {
+                    name: format!("{}/", folder.name),
+                    reason: Refusal::TooMany,
+                });
+                break;
+            }
+            Some(stem) => names.push(stem.to_owned()),
+            None if foreign.len() >= MAX_ENTRIES => {}
+            None => foreign.push(name),
         }
-        names.push(entry.map_err(fault)?.file_name());
     }
     names.sort();
+    foreign.sort();
+    refused.extend(foreign.iter().map(|name| RefusedEntry {
+        name: format!("{}/{}", folder.name, name.to_string_lossy().escape_debug()),
+        reason: Refusal::ForeignName,
+    }));
     Ok(names)
 }
 
