@@ -119,7 +119,9 @@ fn netns_code(error: &NetnsError) -> ErrorCode {
 
 fn pool_code(error: &PoolError) -> ErrorCode {
     match error {
-        PoolError::AlreadyReserved(_) | PoolError::NameTaken { .. } => ErrorCode::AlreadyAttached,
+        PoolError::AlreadyReserved(_)
+        | PoolError::NameTaken { .. }
+        | PoolError::SecondAttachment { .. } => ErrorCode::AlreadyAttached,
         PoolError::Exhausted { .. } | PoolError::Busy(_) => ErrorCode::TryAgainLater,
         PoolError::File { .. } | PoolError::Encode(_) => ErrorCode::Io,
         PoolError::Kernel(error) => error

@@ -138,6 +138,16 @@ pub enum PoolError {
         /// Who has it.
         owner: AttachmentKey,
     },
+    /// Each attachment brings default routes, and a pod has room for one pair.
+    #[error(
+        "reserve addresses for {wanted}: its pod has {other}, and a pod has one attachment to Sotto"
+    )]
+    SecondAttachment {
+        /// Who asks.
+        wanted: AttachmentKey,
+        /// What the pod has.
+        other: AttachmentKey,
+    },
     /// No address is left in a family, not even a resting one.
     #[error(
         "reserve an {family} address: all of {ranges} are in use, {held} attachments hold some"
@@ -195,7 +205,7 @@ impl Pool {
         self.remove_earlier_boots();
         self.refuse_second(wanted)?;
         self.sweep(kernel)?;
-        let used = self.used_addresses()?;
+        let used = self.used_addresses(wanted, kernel)?;
         let mut resting = Resting::read(&self.resting_folder(), kernel.since_boot())?;
         let mut choice = Choice {
             held: used.len(),
@@ -335,12 +345,10 @@ impl Pool {
     fn lock(&self, until: Instant) -> Result<File, PoolError> {
         let path = self.directory.join("lock");
         let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(false);
+        options.write(true).create(true).truncate(false);
         // A pipe would wait for its reader for ever.
-        let file = options
-            .custom_flags(libc::O_NONBLOCK)
-            .open(&path)
-            .map_err(|source| failed("open", &path, source))?;
+        let opened = options.custom_flags(libc::O_NONBLOCK).open(&path);
+        let file = opened.map_err(|source| failed("open", &path, source))?;
         wait_for_lock(&file, &path, until)?;
         Ok(file)
     }
@@ -372,9 +380,26 @@ impl Pool {
         Ok(freed)
     }
 
-    fn used_addresses(&self) -> Result<BTreeSet<IpAddr>, PoolError> {
-        let reservations = self.reservations()?.into_iter();
-        Ok(reservations.flat_map(|found| found.addresses()).collect())
+    /// Refuses a pod that is attached already: a namespace that has a link keeps its inode.
+    fn used_addresses(
+        &self,
+        wanted: &Wanted<'_>,
+        links: &impl Links,
+    ) -> Result<BTreeSet<IpAddr>, PoolError> {
+        let mut used = BTreeSet::new();
+        for found in self.reservations()? {
+            let Some(reservation) = found.read() else {
+                continue;
+            };
+            if reservation.netns.inode == wanted.netns.inode && links.has_link(found.link()) {
+                return Err(PoolError::SecondAttachment {
+                    wanted: wanted.key.clone(),
+                    other: reservation.key,
+                });
+            }
+            used.extend(reservation.addresses);
+        }
+        Ok(used)
     }
 }
 

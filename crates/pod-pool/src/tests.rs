@@ -66,13 +66,18 @@ impl Node {
 
     /// Reserves without making the link, as an ADD does before it talks to the kernel.
     fn reserve(&mut self, pod: &str) -> Result<Held, PoolError> {
+        let inode = pod.bytes().fold(1, |sum, byte| sum * 7 + u64::from(byte));
+        self.reserve_in(inode, pod)
+    }
+
+    fn reserve_in(&mut self, inode: u64, link: &str) -> Result<Held, PoolError> {
         let netns = NetnsIdentity {
             path: "/var/run/netns/x".into(),
-            inode: 1,
+            inode,
         };
         let wanted = Wanted {
-            key: &key(pod),
-            link: pod,
+            key: &key(link),
+            link,
             netns: &netns,
             node: &self.state,
         };
@@ -150,6 +155,23 @@ fn what_is_no_file_among_the_reservations_keeps_nobody_waiting() {
     assert_eq!(attached, ["10.244.1.3"]);
     assert!(socket.is_ok());
     assert!(!pipe.exists(), "swept like a reservation without a link");
+}
+
+#[test]
+fn a_second_attachment_of_a_pod_is_refused_before_anything_is_reserved() {
+    let mut node = Node::with_five_addresses();
+    drop(node.reserve_in(5, "first").unwrap());
+    node.kernel.links.insert("first".into());
+
+    let second = node.reserve_in(5, "second");
+
+    assert!(
+        matches!(second, Err(PoolError::SecondAttachment { .. })),
+        "{second:?}"
+    );
+    assert_eq!(node.held_count(), 1);
+    node.detach("first");
+    assert!(node.reserve_in(5, "second").is_ok(), "the first is gone");
 }
 
 #[test]
