@@ -1,5 +1,6 @@
 //! Carries out one verb; for `run`, wires everything together and sleeps between steps.
 
+use std::io::{ErrorKind, Write, stdout};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -42,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
             create_root(&state.folder()?, trust_domain)?;
         }
         Verb::Root(RootVerb::Pin { state }) => {
-            println!("{}", ledger(&state)?.read()?.pin);
+            say(&ledger(&state)?.read()?.pin.to_string())?;
         }
         Verb::Token(TokenVerb::Create {
             state,
@@ -60,23 +61,20 @@ pub(crate) fn run() -> Result<()> {
             )?;
         }
         Verb::Token(TokenVerb::List { state }) => {
-            print!("{}", verbs::tokens(&ledger(&state)?.read()?, now()?));
+            say(&verbs::tokens(&ledger(&state)?.read()?, now()?))?;
         }
         Verb::Nodes { state } => {
-            print!("{}", verbs::nodes(&ledger(&state)?.read()?, now()?));
+            say(&verbs::nodes(&ledger(&state)?.read()?, now()?))?;
         }
         Verb::Revoke { state, node } => {
             let file = ledger(&state)?;
             let revoked = verbs::revoke(&file, &node, now()?)?;
-            println!(
-                "revoked {node} ({}), {}",
-                revoked.uid,
-                verbs::until_when(&revoked, now()?)
-            );
+            let until_when = verbs::until_when(&revoked, now()?);
+            say(&format!("revoked {node} ({}), {until_when}", revoked.uid))?;
         }
         Verb::Approve { state, node } => {
             let (uid, key) = verbs::approve(&ledger(&state)?, &node)?;
-            println!("approved key {key} for {node} ({uid})");
+            say(&format!("approved key {key} for {node} ({uid})"))?;
         }
         Verb::Run { config } => {
             let settings = Settings::read(&config)?;
@@ -106,8 +104,7 @@ fn create_root(folder: &Path, trust_domain: TrustDomain) -> Result<()> {
     file.check_absent()?;
     let pin = Signer::create(folder, &trust_domain, now()?, &mut random())?;
     file.create(&Ledger::empty(trust_domain, pin))?;
-    println!("{pin}");
-    Ok(())
+    say(&pin.to_string())
 }
 
 fn create_token(state: &State, invitation: &Invitation) -> Result<()> {
@@ -128,8 +125,7 @@ fn create_token(state: &State, invitation: &Invitation) -> Result<()> {
             name = invitation.name
         );
     }
-    println!("{}", issued.token);
-    Ok(())
+    say(&issued.token.to_string())
 }
 
 async fn serve(settings: Settings) -> Result<()> {
@@ -209,6 +205,14 @@ fn check_against(settings: &Settings, ledger: &Ledger) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Prints a text. A reader that has read enough is no fault.
+fn say(text: &str) -> Result<()> {
+    match writeln!(stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context("print to standard output: is the disk full?"),
+    }
 }
 
 fn now() -> Result<UnixTime> {

@@ -435,6 +435,31 @@ fn bi05_settings_with_an_unknown_key_stop_the_controller_in_one_line() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_printed_is_an_error_in_one_line() {
+    let rig = Rig::new();
+    let nodes = |output: std::process::Stdio| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sotto-controller"));
+        command.args(["nodes", "--state"]).arg(rig.state());
+        let child = command.stdout(output).stderr(std::process::Stdio::piped());
+        child.spawn().unwrap().wait_with_output().unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+
+    let full = complaint(&nodes(fs::File::create("/dev/full").unwrap().into()));
+    let unread = nodes(writer.into());
+
+    assert!(
+        full.contains("standard output") && full.lines().count() == 1,
+        "{full}"
+    );
+    assert!(
+        unread.status.success(),
+        "a reader that has read enough is no fault"
+    );
+}
+
+#[test]
 fn i8_no_token_and_no_key_is_shown_or_published() {
     let rig = Rig::new();
     let _running = rig.start();
