@@ -13,6 +13,7 @@ mod decide;
 mod evidence;
 mod hygiene;
 mod ledger;
+mod naming;
 mod reconcile;
 mod revocations;
 mod signer;

@@ -16,15 +16,12 @@ use crate::config::Settings;
 use crate::decide::{Decision, decide};
 use crate::evidence::{self, Evidence};
 use crate::ledger::{Ledger, LedgerError, LedgerFile};
+use crate::naming::Naming;
 use crate::revocations;
 use crate::signer::Signer;
 
 /// How long an answer stays for the node to read.
 const KEEP_ANSWERS: Duration = Duration::from_secs(3600);
-
-/// How many entries or requests of a kind one look names in the log: whoever writes to the store can
-/// make up as many as it holds (a guess at what a person reads).
-const MOST_NAMED: usize = 100;
 
 /// How often it is said that nothing is granted (a guess).
 const ALARM_EVERY: Duration = Duration::from_secs(60);
@@ -36,9 +33,9 @@ pub(crate) struct Controller<S> {
     settings: Settings,
     signer: Signer,
     refusals: BTreeMap<&'static str, u64>,
-    /// Enrolments refused in this step.
-    refused_now: usize,
+    named_refusals: Naming,
     reported: BTreeSet<RefusedEntry>,
+    named_entries: Naming,
     answered: HashMap<RequestId, Instant>,
     alarmed: Option<Instant>,
 }
@@ -91,8 +88,9 @@ impl<S: ClusterStore> Controller<S> {
             settings,
             signer,
             refusals: BTreeMap::new(),
-            refused_now: 0,
+            named_refusals: Naming::default(),
             reported: BTreeSet::new(),
+            named_entries: Naming::default(),
             answered: HashMap::new(),
             alarmed: None,
         }
@@ -116,12 +114,10 @@ impl<S: ClusterStore> Controller<S> {
         self.alarm(&settled.evidence);
         self.publish(&settled, &published, now).await?;
         self.report(found.refused.iter().chain(&published.refused));
-        self.refused_now = 0;
         for answer in settled.answers {
             self.answer(answer).await?;
         }
-        if self.refused_now > MOST_NAMED {
-            let more = self.refused_now - MOST_NAMED;
+        if let Some(more) = self.named_refusals.rest(Instant::now()) {
             warn!(more, totals = ?self.refusals, "More enrolments refused than are named");
         }
         self.sweep(&found.requests).await
@@ -285,8 +281,7 @@ impl<S: ClusterStore> Controller<S> {
             Decision::Refused(reason) => {
                 let total = self.refusals.entry(reason.label()).or_default();
                 *total = total.saturating_add(1);
-                self.refused_now += 1;
-                if self.refused_now <= MOST_NAMED {
+                if self.named_refusals.admits_one(Instant::now()) {
                     warn!(%id, reason = reason.label(), total, rule = %reason, "Enrolment refused");
                 }
                 RequestState::Refused
@@ -325,27 +320,18 @@ impl<S: ClusterStore> Controller<S> {
 
     /// Names each bad entry once, and again when it comes back after it was gone.
     fn report<'a>(&mut self, refused: impl Iterator<Item = &'a RefusedEntry>) {
+        let now = Instant::now();
         let found: BTreeSet<RefusedEntry> = refused.cloned().collect();
-        let (named, more) = unreported(&found, &self.reported);
-        for entry in named {
-            warn!(name = %entry.name, reason = %entry.reason, "Entry of the store passed over");
+        for entry in found.difference(&self.reported) {
+            if self.named_entries.admits_one(now) {
+                warn!(name = %entry.name, reason = %entry.reason, "Entry of the store passed over");
+            }
         }
-        if more > 0 {
+        if let Some(more) = self.named_entries.rest(now) {
             warn!(more, "More entries of the store passed over than are named");
         }
         self.reported = found;
     }
-}
-
-/// The first new entries by name, and how many more there are.
-fn unreported<'a>(
-    found: &'a BTreeSet<RefusedEntry>,
-    reported: &'a BTreeSet<RefusedEntry>,
-) -> (Vec<&'a RefusedEntry>, usize) {
-    let mut named: Vec<_> = found.difference(reported).collect();
-    let more = named.len().saturating_sub(MOST_NAMED);
-    named.truncate(MOST_NAMED);
-    (named, more)
 }
 
 fn is_open(state: RequestState) -> bool {
@@ -364,28 +350,5 @@ fn enter(decision: &Decision, ledger: &mut Ledger) {
             }
         }
         Decision::Again(_) | Decision::Pending(_) | Decision::Refused(_) => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use cluster_store::Refusal;
-
-    use super::*;
-
-    #[test]
-    fn a_flood_of_bad_entries_is_named_only_at_first() {
-        let entry = |number| RefusedEntry {
-            name: format!("requests/{number:06}.json"),
-            reason: Refusal::Malformed,
-        };
-        let found: BTreeSet<_> = (0..50_000).map(entry).collect();
-        let seen = (0..10).map(entry).collect();
-
-        let (named, more) = unreported(&found, &seen);
-
-        assert_eq!(named.first(), Some(&&entry(10)));
-        assert_eq!((named.len(), more), (100, 49_890));
-        assert_eq!(unreported(&found, &found), (Vec::new(), 0));
     }
 }
