@@ -58,7 +58,6 @@ fn load(path: &Path) -> Result<Config> {
 fn run_daemon(config: &Config) -> Result<()> {
     hygiene::protect_memory();
     info!(?config, version = env!("CARGO_PKG_VERSION"), "Starting");
-    let _lock = claim(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -101,11 +100,16 @@ async fn serve_until_stopped(config: &Config) -> Result<()> {
         interrupt: signal(SignalKind::interrupt())?,
     };
     loop {
+        let lock = claim(config)?;
         let machine = preflight(config)?;
         kept_files::create_directory(&config.state_directory, STATE_MODE)?;
-        match serve(config, machine, &mut stop).await? {
+        match serve(config, machine, &lock, &mut stop).await? {
             Ended::Stopped => return Ok(()),
             Ended::PathLost => warn!("Tun device or a lane is gone, everything is set up anew"),
+            Ended::LockLost => error!(
+                directory = %config.runtime_directory.display(),
+                "Runtime directory was taken away, everything is set up anew: whatever cleans there must spare it"
+            ),
             Ended::PartLost(part) => error!(
                 part = part.label(),
                 "Part of the daemon ended by a fault of its own, everything is set up anew: please report what was logged before"
@@ -121,11 +125,19 @@ enum Ended {
     Stopped,
     /// Somebody deleted the tun device, or a lane ended.
     PathLost,
+    /// Somebody took the runtime directory away, and with it what tells plugin, operator and a second
+    /// daemon of this one.
+    LockLost,
     /// A part that runs as long as the daemon does not.
     PartLost(Part),
 }
 
-async fn serve(config: &Config, machine: Machine, stop: &mut Stop) -> Result<Ended> {
+async fn serve(
+    config: &Config,
+    machine: Machine,
+    lock: &NodeLock,
+    stop: &mut Stop,
+) -> Result<Ended> {
     // Dropped with this function, and with it all that would hold ports or the guard.
     let mut tasks = JoinSet::new();
     let listeners = Listeners::open(config.http_address, &config.runtime_directory).await?;
@@ -155,7 +167,12 @@ async fn serve(config: &Config, machine: Machine, stop: &mut Stop) -> Result<End
                 Input::Guard(state) => node.handle_guard(state),
                 Input::Ended(part) => return Ok(Ended::PartLost(part)),
             },
-            _ = second.tick() => node.handle_second().await,
+            _ = second.tick() => {
+                if !lock.is_in_place() {
+                    return Ok(Ended::LockLost);
+                }
+                node.handle_second().await;
+            }
             () = sleep(due.unwrap_or(Duration::MAX)) => node.handle_timeout(),
         }
         if node.has_lost_its_path() {

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
@@ -50,7 +50,8 @@ pub(crate) enum LockError {
 /// The right to be this node's daemon; given up when dropped.
 #[derive(Debug)]
 pub(crate) struct NodeLock {
-    _file: Flock<File>,
+    path: PathBuf,
+    file: Flock<File>,
     _address: UnixListener,
 }
 
@@ -60,15 +61,29 @@ impl NodeLock {
     /// # Errors
     /// When another daemon runs, or the runtime directory cannot be used.
     pub(crate) fn acquire(runtime_directory: &Path) -> Result<Self, LockError> {
-        let file = lock_file(&runtime_directory.join(LOCK_FILE))?;
+        let path = runtime_directory.join(LOCK_FILE);
+        let file = lock_file(&path)?;
         let address = SocketAddr::from_abstract_name(LOCK_ADDRESS)
             .and_then(|address| UnixListener::bind_addr(&address))
             .map_err(LockError::NamespaceTaken)?;
         Ok(Self {
-            _file: file,
+            path,
+            file,
             _address: address,
         })
     }
+
+    /// Whether the lock file is still where a second daemon would look for it.
+    pub(crate) fn is_in_place(&self) -> bool {
+        is_at(&self.file, &self.path)
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(held), Ok(found)) = (file.metadata(), std::fs::symlink_metadata(path)) else {
+        return false;
+    };
+    (held.dev(), held.ino()) == (found.dev(), found.ino())
 }
 
 /// The daemon that runs with this runtime directory, if it is another process; nothing is made or held.
@@ -133,7 +148,7 @@ fn named(id: Option<u32>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOCK_FILE, LockError, lock_file, running};
+    use super::{LOCK_FILE, LockError, is_at, lock_file, running};
 
     #[test]
     fn bi06_a_second_daemon_is_refused_and_told_who_runs() {
@@ -172,6 +187,23 @@ mod tests {
         assert_eq!(other.as_deref(), Some("sotto-node with process id 1"));
         drop(lock);
         assert_eq!(running(directory.path()), None, "it has ended");
+    }
+
+    #[test]
+    fn a_lock_file_that_was_removed_or_replaced_is_missed() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = directory.path().join("run");
+        std::fs::create_dir(&runtime).unwrap();
+        let path = runtime.join(LOCK_FILE);
+        let lock = lock_file(&path).unwrap();
+        assert!(is_at(&lock, &path));
+
+        std::fs::remove_dir_all(&runtime).unwrap();
+        assert!(!is_at(&lock, &path));
+        std::fs::create_dir(&runtime).unwrap();
+        let _second = lock_file(&path).unwrap();
+
+        assert!(!is_at(&lock, &path));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) fn cases() -> Vec<Case> {
         cp03_a_node_that_never_saw_the_store_waits_behind_its_guard,
         cp08_i7_an_empty_store_is_no_command,
         bi06_a_second_daemon_refuses_and_leaves_the_first_alone,
+        what_was_taken_from_the_runtime_directory_is_made_anew,
     ]
 }
 
@@ -163,6 +164,26 @@ fn bi06_a_second_daemon_refuses_and_leaves_the_first_alone(lab: &Lab) -> Result<
     );
     nothing_leaks(lab, |canary| {
         traffic::exchange_all(&pair.alice.pod, &pair.bob.pod, canary)
+    })?;
+    Ok(())
+}
+
+fn what_was_taken_from_the_runtime_directory_is_made_anew(lab: &Lab) -> Result<()> {
+    let pair = Pair::raise(lab)?;
+    let alice = &pair.alice.node;
+
+    for taken in ["/run/sotto/node.json", "/run/sotto"] {
+        alice.run("rm", &["-r", taken])?;
+        wait::until("node.json", RESTART_BUDGET, || {
+            alice.run("test", &["-f", "/run/sotto/node.json"]).is_ok() && alice.status().is_ok()
+        })?;
+    }
+
+    nothing_leaks(lab, |canary| {
+        traffic::exchange_all(&pair.alice.pod, &pair.bob.pod, canary)?;
+        let newcomer = alice.pod("newcomer")?;
+        traffic::exchange_all(&newcomer, &pair.bob.pod, canary)?;
+        alice.detach(&newcomer)
     })?;
     Ok(())
 }

@@ -146,6 +146,11 @@ impl Node {
 
     /// Writes `node.json` once guard and tun stand and the node's range is known.
     pub(super) fn update_node_state(&mut self) {
+        let written = self.config.runtime_directory.join(NODE_STATE_FILE);
+        if !written.is_file() {
+            // Never written, or somebody removed it.
+            self.node_state = None;
+        }
         let plan = &self.outputs.plan;
         if plan.own.iter().next().is_none() || self.credentials.generations().is_empty() {
             return;
