@@ -4,7 +4,7 @@
 //! when they are read. Floor and revocations cannot be verified again: they are this node's memory,
 //! and if it is damaged, that is an alarm.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -50,7 +50,7 @@ impl PeersOnDisk {
     pub(crate) fn open(state_directory: &Path) -> Result<Self> {
         let folder = state_directory.join(VERIFIED_FOLDER);
         let verified = match DirectoryStore::open(&folder) {
-            Err(StoreError::Open { path, source }) if is_in_the_way(source.kind()) => {
+            Err(StoreError::Open { path, source }) if is_in_the_way(&source) => {
                 let aside = kept_files::set_aside(&folder)?;
                 error!(file = %path.display(), aside = %aside.display(), "Verified set refused, a file stands where a folder belongs: peers come from the store");
                 DirectoryStore::open(folder)
@@ -171,8 +171,9 @@ impl PeersOnDisk {
 }
 
 /// Whether a folder cannot be made because something else has its name.
-fn is_in_the_way(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::AlreadyExists | ErrorKind::NotADirectory)
+fn is_in_the_way(error: &io::Error) -> bool {
+    let kinds = [ErrorKind::AlreadyExists, ErrorKind::NotADirectory];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(libc::ELOOP)
 }
 
 #[cfg(test)]
@@ -223,6 +224,20 @@ mod tests {
             file.set_len(super::MEMORY_LIMIT + 1).unwrap();
             disk.memory().unwrap();
             assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn bi13_a_link_to_itself_or_to_nothing_for_the_verified_set_is_set_aside() {
+        for target in [VERIFIED_FOLDER, "nothing/at/all"] {
+            let directory = tempfile::tempdir().unwrap();
+            let folder = directory.path().join(VERIFIED_FOLDER);
+            std::os::unix::fs::symlink(target, &folder).unwrap();
+
+            PeersOnDisk::open(directory.path()).unwrap();
+
+            assert!(folder.join("envelopes").is_dir(), "{target}");
+            assert!(kept_files::aside(&folder).is_symlink(), "{target}");
         }
     }
 
