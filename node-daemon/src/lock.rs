@@ -32,6 +32,15 @@ pub(crate) enum LockError {
         #[source]
         source: std::io::Error,
     },
+    /// A folder, pipe, link or socket stands where the lock file belongs.
+    #[error("lock {}: what stands there is no regular file, remove it", path.display())]
+    InTheWay {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// Another daemon holds the lock file.
     #[error("lock {}: {holder} already runs here, stop it first", path.display())]
     Held {
@@ -102,9 +111,14 @@ pub(crate) fn running(runtime_directory: &Path) -> Option<String> {
 }
 
 fn lock_file(path: &Path) -> Result<Flock<File>, LockError> {
-    let unusable = |source| LockError::Unusable {
-        path: path.to_owned(),
-        source,
+    let unusable = |source| {
+        let found = std::fs::symlink_metadata(path);
+        let path = path.to_owned();
+        if found.is_ok_and(|found| !found.is_file()) {
+            LockError::InTheWay { path, source }
+        } else {
+            LockError::Unusable { path, source }
+        }
     };
     let file = kept_files::open_lock(path).map_err(unusable)?;
     let mut locked =
@@ -148,6 +162,12 @@ fn named(id: Option<u32>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
     use super::{LOCK_FILE, LockError, is_at, lock_file, running};
 
     #[test]
@@ -207,11 +227,21 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_is_a_link_is_not_followed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(LOCK_FILE);
-        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    fn what_stands_in_the_lock_files_place_is_neither_followed_nor_waited_for() {
+        let folder = |path: &Path| std::fs::create_dir(path).unwrap();
+        let pipe = |path: &Path| mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        let link = |path: &Path| std::os::unix::fs::symlink("/dev/null", path).unwrap();
+        let socket = |path: &Path| drop(UnixListener::bind(path).unwrap());
+        let kinds: [&dyn Fn(&Path); 4] = [&folder, &pipe, &link, &socket];
+        for (kind, make) in kinds.into_iter().enumerate() {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(LOCK_FILE);
+            make(&path);
 
-        assert!(matches!(lock_file(&path), Err(LockError::Unusable { .. })));
+            let refused = lock_file(&path).unwrap_err();
+
+            assert!(refused.to_string().ends_with("remove it"), "kind {kind}");
+            assert_eq!(running(directory.path()), None, "kind {kind}");
+        }
     }
 }
