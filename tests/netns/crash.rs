@@ -23,6 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases![
         dp02_i1_a_killed_daemon_leaks_nothing_and_comes_back,
         cp02_i7_a_daemon_that_starts_without_the_store_keeps_its_peers,
+        a_daemon_that_starts_without_its_verified_set_or_on_a_full_disk_comes_back,
         cp03_a_node_that_never_saw_the_store_waits_behind_its_guard,
         cp08_i7_an_empty_store_is_no_command,
         bi06_a_second_daemon_refuses_and_leaves_the_first_alone,
@@ -75,6 +76,28 @@ fn cp02_i7_a_daemon_that_starts_without_the_store_keeps_its_peers(lab: &Lab) -> 
         traffic::exchange_all(&newcomer, &pair.bob.pod, canary)?;
         alice.detach(&newcomer)
     })?;
+    Ok(())
+}
+
+fn a_daemon_that_starts_without_its_verified_set_or_on_a_full_disk_comes_back(
+    lab: &Lab,
+) -> Result<()> {
+    let mut pair = Pair::raise(lab)?;
+    let settings = DaemonSettings::default();
+    let faults = [
+        "rm -r /var/lib/sotto/verified",
+        "mount --bind /var/lib/sotto /var/lib/sotto && mount -o remount,ro,bind /var/lib/sotto",
+    ];
+
+    for fault in faults {
+        pair.alice.daemon.kill9()?;
+        pair.alice.node.run("sh", &["-c", fault])?;
+        pair.alice.daemon = pair.alice.node.start(&settings)?;
+        wait::until(fault, RESTART_BUDGET, || {
+            let (from, to) = (&pair.alice.pod, pair.bob.pod.addresses()[0]);
+            traffic::ping_once(from, to, b"again").is_ok()
+        })?;
+    }
     Ok(())
 }
 
