@@ -412,7 +412,10 @@ impl Pair {
         match Session::new(&Arc::clone(&own.key), self.peer.key, index, around, env.now) {
             Ok(session) => {
                 let wall = env.clock.at(env.now);
-                env.stamps.anchored(self.rank.own, wall, env.out);
+                // Beside a newer one, an older generation needs no help.
+                if env.own.newest().is_some_and(|it| it.rank == self.rank.own) {
+                    env.stamps.anchored(self.rank.own, wall, env.out);
+                }
                 self.session = Some(Anchored {
                     session,
                     wall,

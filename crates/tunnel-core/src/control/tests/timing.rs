@@ -156,6 +156,26 @@ fn a_clock_far_behind_the_last_timestamps_asks_for_a_new_generation() {
 }
 
 #[test]
+fn one_new_generation_is_asked_for_however_many_old_ones_the_clock_is_behind() {
+    let mut net = Net::strangers(7, [1, 1]);
+    let now = net.now;
+    for number in [500, 501, 502] {
+        let mut generation = net.nodes[ALICE].identity.generation(&net.root, number);
+        generation.highest_stamp = Some(UnixTime(START.0 + 3600));
+        let alice = &mut net.nodes[ALICE].control;
+        alice.handle_generation(&generation, now).unwrap();
+    }
+    net.introduce_all();
+
+    net.want(ALICE);
+    net.advance(Duration::from_secs(1));
+
+    let asked = ControlEvent::NewGenerationWanted(NewGenerationReason::ClockBehind);
+    let count = net.nodes[ALICE].events.iter().filter(|it| **it == asked);
+    assert_eq!(count.count(), 1);
+}
+
+#[test]
 fn the_highest_timestamp_is_told_as_it_grows() {
     let mut net = Net::connected(8, [1, 1]);
     let told = |net: &Net| -> Vec<u64> {
