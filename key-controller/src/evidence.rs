@@ -30,10 +30,12 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Compares what is published with the ledger. The store must have been read first.
+    /// Compares what is published, and the newest list in it that the root signed ([`own_list`]), with
+    /// the ledger. The store must have been read first.
     pub(crate) fn against(
         ledger: &Ledger,
         published: &Published,
+        signed: Option<&RevocationList>,
         root: &RootCertificate,
         now: UnixTime,
     ) -> Self {
@@ -42,10 +44,9 @@ impl Evidence {
             .iter()
             .filter_map(|node| NodeCertificate::from_der(node.certificate.as_ref()?).ok())
             .filter(|found| is_unknown(ledger, found.terms(), now) && root.has_signed(found));
-        let list = own_list(published, root);
         Self {
             certificates: certificates.map(|found| found.terms().clone()).collect(),
-            revocations: list.map_or_else(Vec::new, |list| revocations::missing(ledger, &list)),
+            revocations: signed.map_or_else(Vec::new, |list| revocations::missing(ledger, list)),
         }
     }
 

@@ -8,7 +8,7 @@ use cluster_store::{
     ClusterStore, PendingReason, Published, PublishedNode, PublishedRoot, RefusedEntry, RequestId,
     RequestState, StoreError, StoredRequest,
 };
-use node_identity::{NodeUid, UnixTime};
+use node_identity::{NodeUid, RevocationList, UnixTime};
 use rand_core::CryptoRng;
 use tracing::{debug, error, info, warn};
 
@@ -110,9 +110,11 @@ impl<S: ClusterStore> Controller<S> {
             .collect();
         // Read before the ledger, which is then at least as new as anything published from it.
         let published = self.store.published().await?;
-        let settled = self.settle(&open, &published, now, random)?;
+        let signed = evidence::own_list(&published, self.signer.root());
+        let signed = signed.as_ref();
+        let settled = self.settle(&open, &published, signed, now, random)?;
         self.alarm(&settled.evidence);
-        self.publish(&settled, &published, now).await?;
+        self.publish(&settled, &published, signed, now).await?;
         self.report(found.refused.iter().chain(&published.refused));
         for answer in settled.answers {
             self.answer(answer).await?;
@@ -129,15 +131,16 @@ impl<S: ClusterStore> Controller<S> {
         &self,
         open: &[&'a StoredRequest],
         published: &Published,
+        signed: Option<&RevocationList>,
         now: UnixTime,
         random: &mut impl CryptoRng,
     ) -> Result<Settled<'a>, LedgerError> {
         let root = self.signer.root();
-        let newest = evidence::own_list(published, root).map(|list| list.number);
+        let newest = signed.map(|list| list.number);
         loop {
             let before = self.file.read()?;
             let mut ledger = before.clone();
-            let evidence = Evidence::against(&before, published, root, now);
+            let evidence = Evidence::against(&before, published, signed, root, now);
             let open = if evidence.is_empty() { open } else { &[] };
             let answers = open
                 .iter()
@@ -198,10 +201,11 @@ impl<S: ClusterStore> Controller<S> {
         &self,
         settled: &Settled<'_>,
         found: &Published,
+        signed: Option<&RevocationList>,
         now: UnixTime,
     ) -> Result<(), StepError> {
         let ledger = &settled.ledger;
-        self.publish_root(ledger, found).await?;
+        self.publish_root(ledger, found, signed).await?;
         let published: BTreeMap<&NodeUid, &PublishedNode> =
             found.nodes.iter().map(|node| (&node.uid, node)).collect();
         let newer = settled.evidence.nodes();
@@ -230,10 +234,15 @@ impl<S: ClusterStore> Controller<S> {
         Ok(())
     }
 
-    async fn publish_root(&self, ledger: &Ledger, found: &Published) -> Result<(), StepError> {
+    async fn publish_root(
+        &self,
+        ledger: &Ledger,
+        found: &Published,
+        signed: Option<&RevocationList>,
+    ) -> Result<(), StepError> {
         let mut list = revocations::list(ledger);
-        if let Some(signed) = evidence::own_list(found, self.signer.root()) {
-            list.entries.extend(revocations::missing(ledger, &signed));
+        if let Some(signed) = signed {
+            list.entries.extend(revocations::missing(ledger, signed));
         }
         let root = PublishedRoot {
             pin: ledger.pin,

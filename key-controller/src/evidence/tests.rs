@@ -61,7 +61,14 @@ impl Scene {
     }
 
     fn evidence(&self) -> Evidence {
-        Evidence::against(&self.ledger, &self.published, &self.root, NOW)
+        let signed = own_list(&self.published, &self.root);
+        Evidence::against(
+            &self.ledger,
+            &self.published,
+            signed.as_ref(),
+            &self.root,
+            NOW,
+        )
     }
 }
 
