@@ -125,16 +125,14 @@ mod tests {
 
     use super::{check_http_address, check_ports, preflight};
     use crate::config::Config;
-    use crate::sample::{self, Authority, SampleNode};
+    use crate::sample::{self, Authority};
 
     /// A directory with a configuration that could run, and its join token.
     fn place() -> (tempfile::TempDir, Config) {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let config = sample::config(&authority, directory.path());
-        let token = authority.token(&SampleNode::new("alice", 1).id);
-        let path = directory.path().join("token");
-        kept_files::write(&path, token.to_string().as_bytes(), 0o600).unwrap();
+        sample::hand_token(&authority, &config);
         (directory, config)
     }
 

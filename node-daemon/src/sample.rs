@@ -146,6 +146,13 @@ pub(crate) fn filed(envelope: &Envelope) -> PublishedNode {
     }
 }
 
+/// Puts the token that [`config`] names in its place, as the operator does.
+pub(crate) fn hand_token(authority: &Authority, config: &Config) {
+    let token = authority.token(&SampleNode::new("alice", 1).id);
+    let path = config.join_token_file.as_ref().unwrap();
+    kept_files::write(path, token.to_string().as_bytes(), 0o600).unwrap();
+}
+
 /// Alice's configuration, with state and runtime directory in `directory`.
 pub(crate) fn config(authority: &Authority, directory: &Path) -> Config {
     for (name, text) in [("machine", "machine-1\n"), ("boot", "boot-1\n")] {

@@ -70,13 +70,7 @@ fn cp02_i7_a_daemon_that_starts_without_the_store_keeps_its_peers(lab: &Lab) -> 
     pair.alice.daemon.kill9()?;
     alice.start(&DaemonSettings::default())?;
 
-    nothing_leaks(lab, |canary| {
-        traffic::exchange_all(&pair.alice.pod, &pair.bob.pod, canary)?;
-        let newcomer = alice.pod("newcomer")?;
-        traffic::exchange_all(&newcomer, &pair.bob.pod, canary)?;
-        alice.detach(&newcomer)
-    })?;
-    Ok(())
+    old_and_new_pods_talk(lab, &pair)
 }
 
 fn a_daemon_that_starts_without_its_verified_set_or_on_a_full_disk_comes_back(
@@ -202,11 +196,16 @@ fn what_was_taken_from_the_runtime_directory_is_made_anew(lab: &Lab) -> Result<(
         })?;
     }
 
+    old_and_new_pods_talk(lab, &pair)
+}
+
+/// Alice's pod and one that comes now reach bob's, and nothing leaks.
+fn old_and_new_pods_talk(lab: &Lab, pair: &Pair) -> Result<()> {
     nothing_leaks(lab, |canary| {
         traffic::exchange_all(&pair.alice.pod, &pair.bob.pod, canary)?;
-        let newcomer = alice.pod("newcomer")?;
+        let newcomer = pair.alice.node.pod("newcomer")?;
         traffic::exchange_all(&newcomer, &pair.bob.pod, canary)?;
-        alice.detach(&newcomer)
+        pair.alice.node.detach(&newcomer)
     })?;
     Ok(())
 }

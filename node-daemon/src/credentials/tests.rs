@@ -40,9 +40,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let config = sample::config(&authority, directory.path());
-        let token = authority.token(&SampleNode::new("alice", 1).id);
-        let path = directory.path().join("token");
-        kept_files::write(&path, token.to_string().as_bytes(), 0o600).unwrap();
+        sample::hand_token(&authority, &config);
         let now = Now {
             moment: Moment::since_boot(Duration::from_secs(100)),
             wall: NOW,
