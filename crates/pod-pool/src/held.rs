@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cni_protocol::reservation::Reservation;
 use nix::libc;
 
-use crate::{PoolError, failed, names_in, read, remove, resting, wait_for_lock};
+use crate::{PoolError, failed, names_in, remove, resting, wait_for_lock};
 
 /// What a file that is still being written starts with.
 const UNFINISHED: &str = ".";
@@ -18,11 +18,20 @@ const UNFINISHED: &str = ".";
 /// The end of a reservation's name.
 const SUFFIX: &str = ".json";
 
+/// The longest reservation that is read, in bytes; a real one has some two hundred.
+const SIZE_LIMIT: u64 = 1 << 16;
+
 /// A reservation as it stands in the folder; it may go at any time.
 #[derive(Debug)]
 pub struct Found {
     path: PathBuf,
     link: String,
+}
+
+/// What a reservation's file says; `None` when it is gone or says nothing that can be read.
+pub(crate) fn read(path: &Path) -> Option<Reservation> {
+    let text = kept_files::read(path, SIZE_LIMIT, kept_files::Links::Refuse).ok()??;
+    Reservation::from_json(&text).ok()
 }
 
 /// A reservation that nobody else works on, as long as this lives.
@@ -60,6 +69,13 @@ impl Found {
     #[must_use]
     pub fn read(&self) -> Option<Reservation> {
         read(&self.path)
+    }
+
+    /// Whether it is being written, by a call that may have been killed.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.path
+            .with_file_name(format!("{UNFINISHED}{}", self.link))
+            .exists()
     }
 
     pub(crate) fn exists(&self) -> bool {

@@ -44,9 +44,6 @@ pub const FOLDER: &str = "pool";
 /// the old pod do not reach the new one: longer than TCP's TIME_WAIT of 60 s, a guess beyond that.
 pub const REST: Duration = Duration::from_secs(120);
 
-/// The longest reservation that is read, in bytes; a real one has some two hundred.
-const SIZE_LIMIT: u64 = 1 << 16;
-
 /// Pause between two tries for a lock; a holder needs a few milliseconds.
 const LOCK_RETRY: Duration = Duration::from_millis(2);
 
@@ -254,6 +251,11 @@ impl Pool {
         until: Instant,
     ) -> Result<Claim, PoolError> {
         let found = self.found(link);
+        if found.is_unfinished() {
+            // Who writes one holds the pool's lock.
+            let _lock = self.lock(until)?;
+            Held::remove_unfinished(&self.held_folder())?;
+        }
         Ok(match found.claim(&self.resting_folder(), until)? {
             None => Claim::Nothing,
             Some(held) if held.reservation().is_some_and(|it| it.key != *key) => Claim::Anothers,
@@ -471,12 +473,6 @@ fn names_in(folder: &Path) -> Result<Vec<String>, PoolError> {
         names.extend(entry.file_name().into_string());
     }
     Ok(names)
-}
-
-/// What a reservation's file says; `None` when it is gone or says nothing that can be read.
-fn read(path: &Path) -> Option<Reservation> {
-    let text = kept_files::read(path, SIZE_LIMIT, kept_files::Links::Refuse).ok()??;
-    Reservation::from_json(&text).ok()
 }
 
 /// Removes a file that somebody else may have removed.

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{PoolError, REST, names_in, read, remove};
+use crate::held::read;
+use crate::{PoolError, REST, names_in, remove};
 
 /// What rests, oldest first.
 pub(crate) struct Resting {

@@ -371,6 +371,19 @@ fn cn04_a_file_that_a_killed_add_left_unfinished_is_removed() {
 }
 
 #[test]
+fn cn04_a_del_removes_what_its_killed_add_left_unfinished() {
+    let mut node = Node::with_five_addresses();
+    node.attach("a").unwrap();
+    let unfinished = node.pool().held_folder().join(".b");
+    fs::write(&unfinished, "{\"vers").unwrap();
+
+    node.detach("b");
+
+    assert!(!unfinished.exists());
+    assert_eq!(node.held_count(), 1);
+}
+
+#[test]
 fn a_torn_reservation_does_not_stop_the_others() {
     let mut node = Node::with_five_addresses();
     node.attach("a").unwrap();
