@@ -45,7 +45,7 @@ const IMPURE: [&str; 14] = [
 const LEAKS: [&str; 2] = ["boringtun", "ring"];
 
 /// Which of our crates each of our crates may use.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("node-identity", &[]),
     ("tunnel-core", &["node-identity"]),
     ("cni-protocol", &[]),
@@ -53,7 +53,11 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("settings-file", &[]),
     ("kept-files", &[]),
     ("service-log", &[]),
-    ("cluster-store", &["kept-files", "node-identity"]),
+    ("cluster-api", &["node-identity"]),
+    (
+        "cluster-store",
+        &["cluster-api", "kept-files", "node-identity", "node-status"],
+    ),
     ("pod-pool", &["cni-protocol", "kept-files"]),
     ("sotto-cni", &["cni-protocol", "kept-files", "pod-pool"]),
     (

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use cluster_store::{
-    ClusterStore, PendingReason, Published, PublishedNode, PublishedRoot, RefusedEntry, RequestId,
-    RequestState, StoreError, StoredRequest,
+    Answer, ClusterStore, PendingReason, Published, PublishedNode, PublishedRoot, RefusedEntry,
+    RequestId, RequestState, StoreError, StoredRequest,
 };
-use node_identity::{NodeUid, RevocationList, UnixTime};
+use node_identity::{NodeName, NodeUid, RevocationList, UnixTime};
 use rand_core::CryptoRng;
 use tracing::{debug, error, info, warn};
 
@@ -43,7 +43,7 @@ pub(crate) struct Controller<S> {
 /// What one look at the requests came to.
 struct Settled<'a> {
     ledger: Ledger,
-    answers: Vec<Answer<'a>>,
+    answers: Vec<Decided<'a>>,
     evidence: Evidence,
 }
 
@@ -74,8 +74,8 @@ impl StepError {
     }
 }
 
-/// The answer to one request and, for the log, what it rests on.
-struct Answer<'a> {
+/// What becomes of one request.
+struct Decided<'a> {
     request: &'a StoredRequest,
     decision: Decision,
 }
@@ -116,8 +116,11 @@ impl<S: ClusterStore> Controller<S> {
         self.alarm(&settled.evidence);
         self.publish(&settled, &published, signed, now).await?;
         self.report(found.refused.iter().chain(&published.refused));
-        for answer in settled.answers {
-            self.answer(answer).await?;
+        let Settled {
+            answers, ledger, ..
+        } = settled;
+        for answer in answers {
+            self.answer(answer, &ledger).await?;
         }
         if let Some(more) = self.named_refusals.rest(Instant::now()) {
             warn!(more, totals = ?self.refusals, "More enrolments refused than are named");
@@ -147,7 +150,7 @@ impl<S: ClusterStore> Controller<S> {
                 .map(|request| {
                     let decision = decide(&request.request, &ledger, &self.settings, now, random);
                     enter(&decision, &mut ledger);
-                    Answer { request, decision }
+                    Decided { request, decision }
                 })
                 .collect();
             if revocations::catch_up(&mut ledger, newest) {
@@ -206,15 +209,13 @@ impl<S: ClusterStore> Controller<S> {
     ) -> Result<(), StepError> {
         let ledger = &settled.ledger;
         self.publish_root(ledger, found, signed).await?;
-        let published: BTreeMap<&NodeUid, &PublishedNode> =
-            found.nodes.iter().map(|node| (&node.uid, node)).collect();
         let newer = settled.evidence.nodes();
         let known = ledger.nodes.iter().filter(|(uid, _)| !newer.contains(uid));
         for (uid, node) in known {
-            let there = published.get(uid);
+            let mut there = entries(found, uid, &node.name);
             if node.revoked_until.is_some() {
-                if there.is_some() {
-                    self.store.withdraw_node(uid).await?;
+                if there.any(|there| !there.is_empty()) {
+                    self.store.withdraw_node(uid, &node.name).await?;
                     info!(%uid, node = %node.name, "Revoked node taken out of the store");
                 }
             } else if now <= node.not_after {
@@ -225,7 +226,7 @@ impl<S: ClusterStore> Controller<S> {
                         continue;
                     }
                 };
-                if there.and_then(|there| there.certificate.as_ref()) != Some(&wanted) {
+                if !there.any(|there| there.certificate.as_ref() == Some(&wanted)) {
                     self.store.publish_certificate(uid, &wanted).await?;
                     info!(%uid, node = %node.name, serial = %node.serial, "Certificate published");
                 }
@@ -259,10 +260,11 @@ impl<S: ClusterStore> Controller<S> {
         Ok(())
     }
 
-    async fn answer(&mut self, answer: Answer<'_>) -> Result<(), StoreError> {
-        let Answer { request, decision } = answer;
+    async fn answer(&mut self, decided: Decided<'_>, ledger: &Ledger) -> Result<(), StoreError> {
+        let Decided { request, decision } = decided;
         let id = request.id;
-        let state = match decision {
+        let certificate;
+        let answer = match decision {
             Decision::Issue(grant) => {
                 let record = &grant.record;
                 info!(
@@ -270,22 +272,24 @@ impl<S: ClusterStore> Controller<S> {
                     pod_ranges = %record.pod_ranges, addresses = ?record.addresses,
                     "Certificate granted"
                 );
-                RequestState::Issued
+                certificate = self.newest_certificate(ledger, &grant.uid);
+                Answer::Issued(&certificate)
             }
             Decision::Again(uid) => {
                 debug!(%id, %uid, "Newest certificate stands");
-                RequestState::Issued
+                certificate = self.newest_certificate(ledger, &uid);
+                Answer::Issued(&certificate)
             }
             Decision::Pending(reason) => {
                 self.log_pending(request, reason);
-                RequestState::Pending(reason)
+                Answer::Pending(reason)
             }
             Decision::AwaitApproval { uid, key } => {
                 let reason = PendingReason::AwaitsApproval;
                 if request.state != RequestState::Pending(reason) {
                     warn!(%id, %uid, %key, "V7: live node asks for another key, approval needed");
                 }
-                RequestState::Pending(reason)
+                Answer::Pending(reason)
             }
             Decision::Refused(reason) => {
                 let total = self.refusals.entry(reason.label()).or_default();
@@ -293,14 +297,22 @@ impl<S: ClusterStore> Controller<S> {
                 if self.named_refusals.admits_one(Instant::now()) {
                     warn!(%id, reason = reason.label(), total, rule = %reason, "Enrolment refused");
                 }
-                RequestState::Refused
+                Answer::Refused
             }
         };
-        if state == request.state {
+        if answer.state() == request.state {
             Ok(())
         } else {
-            self.store.answer_request(&id, state).await
+            self.store.answer_request(&id, answer).await
         }
+    }
+
+    /// The certificate that was published a moment ago; empty when it could not be signed, which
+    /// was said then.
+    fn newest_certificate(&self, ledger: &Ledger, uid: &NodeUid) -> Vec<u8> {
+        let node = ledger.nodes.get(uid);
+        node.and_then(|node| self.signer.certificate(uid, node).ok())
+            .unwrap_or_default()
     }
 
     fn log_pending(&self, request: &StoredRequest, reason: PendingReason) {
@@ -341,6 +353,18 @@ impl<S: ClusterStore> Controller<S> {
         }
         self.reported = found;
     }
+}
+
+fn entries<'a>(
+    found: &'a Published,
+    uid: &NodeUid,
+    name: &NodeName,
+) -> impl Iterator<Item = &'a PublishedNode> {
+    let (uid, name) = (*uid, name.clone());
+    found
+        .nodes
+        .iter()
+        .filter(move |node| node.may_be(&uid, &name))
 }
 
 fn is_open(state: RequestState) -> bool {

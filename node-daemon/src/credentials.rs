@@ -195,7 +195,7 @@ impl Credentials {
         let own: Option<&PublishedNode> = published
             .nodes
             .iter()
-            .find(|node| node.uid == self.identity.id.uid);
+            .find(|node| node.may_be(&self.identity.id.uid, &self.identity.id.name));
         self.shown = own.map(|own| own.envelopes.clone()).unwrap_or_default();
         let der = own.and_then(|own| own.certificate.as_deref())?;
         let held = self.certificate.as_ref().map(|held| held.terms().serial);

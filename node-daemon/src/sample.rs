@@ -140,9 +140,8 @@ impl Authority {
 /// An envelope under its node's UID.
 pub(crate) fn filed(envelope: &Envelope) -> PublishedNode {
     PublishedNode {
-        uid: envelope.statement().identity.uid,
-        certificate: None,
         envelopes: vec![envelope.to_der()],
+        ..PublishedNode::empty(envelope.statement().identity.uid)
     }
 }
 

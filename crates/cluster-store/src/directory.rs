@@ -19,11 +19,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use node_identity::{NodeUid, Pin};
+use node_identity::{NodeName, NodeUid, Pin};
 
 use crate::error::StoreError;
 use crate::published::{Published, PublishedNode, PublishedRoot, Refusal, RefusedEntry};
-use crate::request::{EnrolmentRequest, RequestId, RequestState, Requests, StoredRequest};
+use crate::request::{Answer, EnrolmentRequest, RequestId, RequestState, Requests, StoredRequest};
+use crate::requester::Requester;
 use crate::{ClusterStore, MAX_ENVELOPES};
 use files::{Folder, Listing};
 
@@ -113,6 +114,19 @@ impl DirectoryStore {
         folder.is_ok_and(|mut entries| entries.next().is_some())
     }
 
+    /// Removes a node's certificate and envelopes: they are filed under its UID alone.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    pub async fn remove_node(&self, node: &NodeUid) -> Result<(), StoreError> {
+        let name = node.to_string();
+        self.blocking(move |path| {
+            files::remove(path, ENVELOPES, &name)?;
+            files::remove(path, CERTIFICATES, &name)
+        })
+        .await
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Path) -> Result<T, StoreError> + Send + 'static,
@@ -162,13 +176,8 @@ impl ClusterStore for DirectoryStore {
             .await
     }
 
-    async fn withdraw_node(&self, node: &NodeUid) -> Result<(), StoreError> {
-        let name = node.to_string();
-        self.blocking(move |path| {
-            files::remove(path, ENVELOPES, &name)?;
-            files::remove(path, CERTIFICATES, &name)
-        })
-        .await
+    async fn withdraw_node(&self, node: &NodeUid, _: &NodeName) -> Result<(), StoreError> {
+        self.remove_node(node).await
     }
 
     async fn publish_envelopes(
@@ -212,8 +221,8 @@ impl ClusterStore for DirectoryStore {
         self.blocking(read_requests).await
     }
 
-    async fn answer_request(&self, id: &RequestId, state: RequestState) -> Result<(), StoreError> {
-        let (name, bytes) = (id.to_string(), state.encode());
+    async fn answer_request(&self, id: &RequestId, answer: Answer<'_>) -> Result<(), StoreError> {
+        let (name, bytes) = (id.to_string(), answer.state().encode());
         self.blocking(move |path| files::write(path, ANSWERS, &name, &bytes))
             .await
     }
@@ -258,9 +267,9 @@ fn read_published(path: &Path) -> Result<Published, StoreError> {
         nodes: uids
             .into_iter()
             .map(|uid| PublishedNode {
-                uid: *uid,
                 certificate: certificates.get(uid).cloned(),
                 envelopes: envelopes.get(uid).cloned().unwrap_or_default(),
+                ..PublishedNode::empty(*uid)
             })
             .collect(),
         refused,
@@ -278,7 +287,12 @@ fn read_requests(path: &Path) -> Result<Requests, StoreError> {
         match EnrolmentRequest::decode(&bytes) {
             Ok(request) if request.id() == id => {
                 let state = read_state(path, &id.to_string())?;
-                found.requests.push(StoredRequest { id, request, state });
+                found.requests.push(StoredRequest {
+                    id,
+                    request,
+                    requester: Requester::Anybody,
+                    state,
+                });
             }
             Ok(_) => found
                 .refused

@@ -5,25 +5,31 @@
 //! bytes in and bytes out: whoever can write to the store can withhold and can disturb, but what
 //! is read counts only after `node-identity` has verified it.
 //!
-//! [`DirectoryStore`] keeps the objects as files in a folder. Anything else that can hold a few
-//! small named objects and tell when they change can stand behind [`ClusterStore`].
+//! [`DirectoryStore`] keeps the objects as files in a folder, `KubernetesStore` as objects of an API
+//! server. Anything else that can hold a few small named objects and tell when they change can
+//! stand behind [`ClusterStore`].
 
 mod directory;
 mod error;
 mod published;
 mod request;
+mod requester;
+mod view;
 
 use std::future::Future;
 
-use node_identity::NodeUid;
+use node_identity::{NodeName, NodeUid};
+use node_status::NodeStatus;
 
 pub use directory::{DirectoryChanges, DirectoryStore};
 pub use error::StoreError;
 pub use published::{Published, PublishedNode, PublishedRoot, Refusal, RefusedEntry};
 pub use request::{
-    DecodeError, EnrolmentRequest, PendingReason, RequestId, RequestState, Requests, StoredRequest,
-    TokenProof,
+    Answer, DecodeError, EnrolmentRequest, PendingReason, RequestId, RequestState, Requests,
+    StoredRequest, TokenProof,
 };
+pub use requester::{NodeSeen, PodSeen, Requester, Stamp};
+pub use view::{IdentityView, NodeView, Notice, Severity};
 
 /// Most envelopes that one node may have published: the one in use and the one it moves to.
 pub const MAX_ENVELOPES: usize = 2;
@@ -75,7 +81,55 @@ pub trait ClusterStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    fn withdraw_node(&self, node: &NodeUid) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn withdraw_node(
+        &self,
+        node: &NodeUid,
+        name: &NodeName,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Which of these nodes are gone for good (controller), so that they can be revoked. Says so
+    /// of a node only after asking for that very node; a store that knows no nodes names none.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn departed(
+        &self,
+        nodes: &[(NodeUid, NodeName)],
+    ) -> impl Future<Output = Result<Vec<NodeUid>, StoreError>> + Send {
+        let _ = nodes;
+        async { Ok(Vec::new()) }
+    }
+
+    /// Shows people how far each node is with its identity (controller): all nodes, each time. A
+    /// store that people do not look at shows nothing.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn show_nodes(
+        &self,
+        nodes: &[NodeView],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = nodes;
+        async { Ok(()) }
+    }
+
+    /// Shows people how a node is (that node). The caller keeps the pace.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn show_status(
+        &self,
+        status: &NodeStatus,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = status;
+        async { Ok(()) }
+    }
+
+    /// Tells people of one event. It may be lost: what matters is in the log too.
+    fn notify(&self, notice: Notice) -> impl Future<Output = ()> + Send {
+        let _ = notice;
+        async {}
+    }
 
     /// Replaces a node's envelopes as a whole, the preferred one first (that node).
     ///
@@ -88,7 +142,7 @@ pub trait ClusterStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Leaves a request for the controller (a node) and forgets an earlier answer to the very same
-    /// request. The same request always has the same id.
+    /// request.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -123,7 +177,7 @@ pub trait ClusterStore: Send + Sync + 'static {
     fn answer_request(
         &self,
         id: &RequestId,
-        state: RequestState,
+        answer: Answer<'_>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Takes a request and its answer away (the node that is done with it, or the controller).

@@ -1,6 +1,6 @@
 //! What a reader of the store finds. All of it is bytes from whoever could write there.
 
-use node_identity::{NodeUid, Pin};
+use node_identity::{NodeName, NodeUid, Pin};
 
 /// Everything that is published at one moment, unverified.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,10 +29,42 @@ pub struct PublishedRoot {
 pub struct PublishedNode {
     /// The UID the objects are filed under.
     pub uid: NodeUid,
+    /// The name they are filed under, in a store that files by name. Two entries can then claim
+    /// one UID: the one whose content verifies is right.
+    pub name: Option<NodeName>,
     /// The node certificate that the controller issued last, DER.
     pub certificate: Option<Vec<u8>>,
     /// The node's own envelopes, at most [`MAX_ENVELOPES`](crate::MAX_ENVELOPES).
     pub envelopes: Vec<Vec<u8>>,
+    /// An operator wants the node revoked. The only thing in the store that the controller obeys:
+    /// whoever can write it can at most keep nodes out.
+    pub revocation_wanted: bool,
+}
+
+impl PublishedNode {
+    /// An entry with nothing in it.
+    #[must_use]
+    pub fn empty(uid: NodeUid) -> Self {
+        Self {
+            uid,
+            name: None,
+            certificate: None,
+            envelopes: Vec::new(),
+            revocation_wanted: false,
+        }
+    }
+
+    /// Whether there is nothing to believe in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.certificate.is_none() && self.envelopes.is_empty()
+    }
+
+    /// Whether the entry can be that node's: it has the UID and no other name.
+    #[must_use]
+    pub fn may_be(&self, uid: &NodeUid, name: &NodeName) -> bool {
+        self.uid == *uid && self.name.as_ref().is_none_or(|filed| filed == name)
+    }
 }
 
 /// An entry of the store that was passed over.
@@ -48,7 +80,7 @@ pub struct RefusedEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Refusal {
     /// The name is none that Sotto gives.
-    #[error("foreign name: remove the file")]
+    #[error("foreign name: remove it")]
     ForeignName,
     /// A link, folder, device or pipe stands where a file belongs.
     #[error("no regular file: remove it")]

@@ -38,7 +38,8 @@ pub struct TokenProof {
     pub mac: [u8; 32],
 }
 
-/// Names one request: the first half of its SHA-256, so nobody can take another's place.
+/// Names one request in its store. In a folder it is the first half of the request's SHA-256, so
+/// nobody can take another's place; in Kubernetes the UID that the API server gave the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId([u8; 16]);
 
@@ -55,6 +56,29 @@ pub enum RequestState {
     Refused,
 }
 
+/// The controller's answer to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// It waits for something.
+    Pending(PendingReason),
+    /// Here is the certificate, DER. It is published under the node too.
+    Issued(&'a [u8]),
+    /// Refused, for good.
+    Refused,
+}
+
+impl Answer<'_> {
+    /// The state that the request has afterwards.
+    #[must_use]
+    pub fn state(self) -> RequestState {
+        match self {
+            Self::Pending(reason) => RequestState::Pending(reason),
+            Self::Issued(_) => RequestState::Issued,
+            Self::Refused => RequestState::Refused,
+        }
+    }
+}
+
 /// What a pending request waits for. Told only to those who proved who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PendingReason {
@@ -67,6 +91,12 @@ pub enum PendingReason {
     /// The node had too many certificates in the last hour.
     #[error("too many certificates in the last hour")]
     RateLimited,
+    /// Kubernetes has not given the node a pod range.
+    #[error("the Node has no spec.podCIDRs: is the node CIDR allocator of the cluster on?")]
+    NoNodePodRange,
+    /// The Node object has no address that may be certified.
+    #[error("the Node has no InternalIP inside underlay_ranges that no other node holds")]
+    NoAddress,
 }
 
 /// The requests found in the store.
@@ -85,6 +115,8 @@ pub struct StoredRequest {
     pub id: RequestId,
     /// What was asked.
     pub request: EnrolmentRequest,
+    /// What the store vouches for about who asked.
+    pub requester: crate::Requester,
     /// The answer so far.
     pub state: RequestState,
 }
@@ -144,6 +176,8 @@ enum WireState {
     NoFreePodRange,
     AwaitsApproval,
     RateLimited,
+    NoNodePodRange,
+    NoAddress,
     Issued,
     Refused,
 }
@@ -187,7 +221,7 @@ impl EnrolmentRequest {
         }
     }
 
-    /// The request's id: asking the same again has the same id.
+    /// The request's id in a folder: asking the same again has the same id.
     #[must_use]
     pub fn id(&self) -> RequestId {
         let digest: [u8; 32] = Sha256::digest(self.encode()).into();
@@ -206,6 +240,8 @@ impl RequestState {
             Self::Pending(PendingReason::NoFreePodRange) => WireState::NoFreePodRange,
             Self::Pending(PendingReason::AwaitsApproval) => WireState::AwaitsApproval,
             Self::Pending(PendingReason::RateLimited) => WireState::RateLimited,
+            Self::Pending(PendingReason::NoNodePodRange) => WireState::NoNodePodRange,
+            Self::Pending(PendingReason::NoAddress) => WireState::NoAddress,
             Self::Issued => WireState::Issued,
             Self::Refused => WireState::Refused,
         };
@@ -227,6 +263,8 @@ impl RequestState {
             WireState::NoFreePodRange => Self::Pending(PendingReason::NoFreePodRange),
             WireState::AwaitsApproval => Self::Pending(PendingReason::AwaitsApproval),
             WireState::RateLimited => Self::Pending(PendingReason::RateLimited),
+            WireState::NoNodePodRange => Self::Pending(PendingReason::NoNodePodRange),
+            WireState::NoAddress => Self::Pending(PendingReason::NoAddress),
             WireState::Issued => Self::Issued,
             WireState::Refused => Self::Refused,
         };
@@ -235,6 +273,14 @@ impl RequestState {
         } else {
             Err(DecodeError::NotCanonical)
         }
+    }
+}
+
+impl RequestId {
+    /// The id of these 16 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 }
 

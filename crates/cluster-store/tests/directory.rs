@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use cluster_store::{
-    ClusterStore, DirectoryStore, EnrolmentRequest, PendingReason, PublishedRoot, Refusal,
+    Answer, ClusterStore, DirectoryStore, EnrolmentRequest, PendingReason, PublishedRoot, Refusal,
     RefusedEntry, RequestState, StoreChanges, StoreError,
 };
 use node_identity::{NodeUid, Pin};
@@ -341,8 +341,9 @@ fn a_request_is_answered_and_asked_again_under_its_one_id() {
             Some(RequestState::Waiting)
         );
 
-        let pending = RequestState::Pending(PendingReason::NoFreePodRange);
-        store.answer_request(&id, pending).await.unwrap();
+        let answer = Answer::Pending(PendingReason::NoFreePodRange);
+        let pending = answer.state();
+        store.answer_request(&id, answer).await.unwrap();
         assert_eq!(store.request_state(&id).await.unwrap(), Some(pending));
         assert_eq!(store.requests().await.unwrap().requests[0].state, pending);
 
@@ -385,8 +386,8 @@ fn removing_a_node_that_is_not_there_succeeds() {
             .publish_certificate(&uid(ALICE), b"certificate")
             .await
             .unwrap();
-        store.withdraw_node(&uid(ALICE)).await.unwrap();
-        store.withdraw_node(&uid(ALICE)).await.unwrap();
+        store.remove_node(&uid(ALICE)).await.unwrap();
+        store.remove_node(&uid(ALICE)).await.unwrap();
         store.published().await.unwrap()
     });
 

@@ -38,9 +38,8 @@ impl Scene {
     ) {
         let certificate = signed_by.issue(root, terms).unwrap();
         self.published.nodes.push(PublishedNode {
-            uid: terms.identity.uid,
             certificate: Some(certificate.to_der().to_vec()),
-            envelopes: Vec::new(),
+            ..PublishedNode::empty(terms.identity.uid)
         });
     }
 

@@ -105,11 +105,9 @@ impl World {
 
     fn node(&mut self, uid: node_identity::NodeUid) -> &mut cluster_store::PublishedNode {
         if self.shown.nodes.is_empty() {
-            self.shown.nodes.push(cluster_store::PublishedNode {
-                uid,
-                certificate: None,
-                envelopes: Vec::new(),
-            });
+            self.shown
+                .nodes
+                .push(cluster_store::PublishedNode::empty(uid));
         }
         &mut self.shown.nodes[0]
     }

@@ -164,7 +164,7 @@ impl PeersOnDisk {
                 .await?;
         }
         for uid in &learned.gone {
-            self.verified.withdraw_node(uid).await?;
+            self.verified.remove_node(uid).await?;
         }
         Ok(())
     }

@@ -60,9 +60,8 @@ fn entries_that_cannot_be_read_are_told_by_name_and_the_rest_goes_on() {
     published.nodes.insert(
         0,
         cluster_store::PublishedNode {
-            uid: cluster.carol.id.uid,
-            certificate: None,
             envelopes: vec![vec![0x30, 0x80]],
+            ..cluster_store::PublishedNode::empty(cluster.carol.id.uid)
         },
     );
 
