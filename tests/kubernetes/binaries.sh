@@ -1,0 +1,85 @@
+#!/bin/bash
+# Builds what the Kubernetes tests run against, from Go modules, once, into the cache:
+#   $CACHE/kubernetes/<version>/{kube-apiserver,kubectl}   $CACHE/kubernetes/{etcd,helm}-<version>
+# `binaries.sh VERSION…` prints a line for each stage and nothing when all is there.
+set -eu
+cd "$(dirname "$0")/../.."
+
+etcd=3.7.3
+helm=4.3.1
+root=${XDG_CACHE_HOME:-$HOME/.cache}/sotto/kubernetes
+stage=$PWD/tests/stage.sh
+export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS="-trimpath -buildvcs=false -mod=mod"
+
+command -v go >/dev/null || {
+  echo "tests/kubernetes: go is missing: install Go 1.26 or newer (https://go.dev/dl), then run make again" >&2
+  exit 1
+}
+
+# Kubernetes replaces its own libraries by folders of its repository; a module outside of it names
+# their published versions instead.
+wrapper_module() {
+  local version=$1 folder=$2 upstream
+  upstream=$(go mod download -json "k8s.io/kubernetes@v$version" | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p')
+  {
+    echo "module sotto.dev/kubernetes-binaries"
+    sed -n 's/^go [0-9.]*$/&/p' "$upstream"
+    echo "require k8s.io/kubernetes v$version"
+    sed -nE 's#^[[:space:]]*(k8s\.io/[a-z0-9.-]+) => \./staging/.*#replace \1 => \1 v0.'"${version#1.}"'#p' "$upstream"
+    sed -n '/^godebug/,/^)/p' "$upstream"
+  } >"$folder/go.mod"
+  cat >"$folder/tools.go" <<'GO'
+//go:build tools
+
+package tools
+
+import (
+	_ "k8s.io/kubernetes/cmd/kube-apiserver"
+	_ "k8s.io/kubernetes/cmd/kubectl"
+)
+GO
+}
+
+build_kubernetes() {
+  local version=$1 folder minor=${1#1.}
+  folder=$(mktemp -d "$root/build.XXXXXX")
+  trap "rm -rf '$folder'" EXIT
+  wrapper_module "$version" "$folder"
+  local info=k8s.io/component-base/version
+  (
+    cd "$folder"
+    go mod tidy
+    go build -o bin/ -ldflags "-s -w -X $info.gitVersion=v$version -X $info.gitMajor=1 -X $info.gitMinor=${minor%%.*}" \
+      k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
+  )
+  mv -T "$folder/bin" "$root/$version"
+}
+
+# One program of one module, under a name that carries its version. A module of its own, because
+# `go install` refuses modules that replace others.
+build_program() {
+  local name=$1 package=${2%@*} version=${2#*@} folder
+  folder=$(mktemp -d "$root/build.XXXXXX")
+  trap "rm -rf '$folder'" EXIT
+  (
+    cd "$folder"
+    go mod init sotto.dev/program
+    go get "$package@$version"
+    go build -o program -ldflags "-s -w" "$package"
+  )
+  mv "$folder/program" "$root/$name"
+}
+
+case "${1:-}" in
+  --kubernetes) build_kubernetes "$2"; exit ;;
+  --program) build_program "$2" "$3"; exit ;;
+esac
+mkdir -p "$root"
+[ -x "$root/etcd-$etcd" ] || "$stage" "build etcd $etcd (once, under a minute)" \
+  "$0" --program "etcd-$etcd" "go.etcd.io/etcd/server/v3@v$etcd"
+[ -x "$root/helm-$helm" ] || "$stage" "build helm $helm (once, some three minutes)" \
+  "$0" --program "helm-$helm" "helm.sh/helm/v4/cmd/helm@v$helm"
+for version in "$@"; do
+  [ -x "$root/$version/kube-apiserver" ] || "$stage" "build Kubernetes $version (once, some six minutes)" \
+    "$0" --kubernetes "$version"
+done
