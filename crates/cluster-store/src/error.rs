@@ -86,4 +86,57 @@ pub enum StoreError {
         /// The store's folder.
         path: PathBuf,
     },
+    /// The API server cannot be reached with what is configured.
+    #[error("connect to the API server with {access}: is it complete and readable?")]
+    Connect {
+        /// What is configured.
+        access: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The API server did not do what it was asked.
+    #[error("{verb} {object}: {cure}")]
+    Api {
+        /// What was asked, as RBAC calls it.
+        verb: &'static str,
+        /// Of which object.
+        object: String,
+        /// What is likely to help.
+        cure: &'static str,
+        /// What the API server, or the way to it, said.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The objects of a kind could not be listed since the start.
+    #[error("list {kind}: not listed within {waited:?} of the start, {cure}")]
+    NotListed {
+        /// The kind.
+        kind: &'static str,
+        /// How long was waited.
+        waited: std::time::Duration,
+        /// What is likely to help.
+        cure: String,
+    },
+    /// An object that somebody else makes is not there yet.
+    #[error("write {object}: not there yet, the controller makes it")]
+    NotThere {
+        /// The object.
+        object: String,
+    },
+    /// Bytes that are no certificate were to be published.
+    #[error("publish certificate of node {node}: it cannot be read")]
+    Certificate {
+        /// The node.
+        node: String,
+        /// What is wrong with it.
+        #[source]
+        source: node_identity::CertificateError,
+    },
+    /// A request of this id was neither made nor listed here.
+    #[error("answer request {id}: no such request was listed, was the controller restarted?")]
+    UnknownRequest {
+        /// The id.
+        id: String,
+    },
 }

@@ -5,12 +5,13 @@
 //! bytes in and bytes out: whoever can write to the store can withhold and can disturb, but what
 //! is read counts only after `node-identity` has verified it.
 //!
-//! [`DirectoryStore`] keeps the objects as files in a folder, `KubernetesStore` as objects of an API
+//! [`DirectoryStore`] keeps the objects as files in a folder, [`KubernetesStore`] as objects of an API
 //! server. Anything else that can hold a few small named objects and tell when they change can
 //! stand behind [`ClusterStore`].
 
 mod directory;
 mod error;
+pub mod kubernetes;
 mod published;
 mod request;
 mod requester;
@@ -23,6 +24,7 @@ use node_status::NodeStatus;
 
 pub use directory::{DirectoryChanges, DirectoryStore};
 pub use error::StoreError;
+pub use kubernetes::KubernetesStore;
 pub use published::{Published, PublishedNode, PublishedRoot, Refusal, RefusedEntry};
 pub use request::{
     Answer, DecodeError, EnrolmentRequest, PendingReason, RequestId, RequestState, Requests,

@@ -1,0 +1,85 @@
+//! The way to the API server: from inside the cluster, or with a person's kubeconfig.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use crate::error::StoreError;
+
+/// Where a pod finds its token.
+const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+/// How long a connection may take to stand (a guess, generous for one to another continent).
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// How long a connection may stay silent while an answer is awaited. Longer than the server lets a
+/// watch run, which may be silent to its end.
+const SILENCE_LIMIT: Duration = Duration::from_secs(50);
+
+/// How to reach the API server. With neither field set: as the pod's ServiceAccount if there is
+/// one, else as `kubectl` would.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// A kubeconfig file in place of `$KUBECONFIG` or `~/.kube/config`.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context in place of the current one.
+    pub context: Option<String>,
+}
+
+/// Makes a client. It asks nothing of the API server yet. A token file is read again each minute.
+///
+/// # Errors
+/// [`StoreError::Connect`] when what is configured cannot be read or used.
+pub async fn connect(access: &Access) -> Result<kube::Client, StoreError> {
+    let client = match configured(access).await {
+        Ok(mut config) => {
+            config.connect_timeout = Some(CONNECT_LIMIT);
+            config.read_timeout = Some(SILENCE_LIMIT);
+            config.reset_reader_on_write = true;
+            kube::Client::try_from(config).map_err(Into::into)
+        }
+        Err(error) => Err(error),
+    };
+    client.map_err(|source| StoreError::Connect {
+        access: access.to_string(),
+        source,
+    })
+}
+
+async fn configured(
+    access: &Access,
+) -> Result<kube::Config, Box<dyn std::error::Error + Send + Sync>> {
+    if access.is_in_cluster() {
+        return Ok(kube::Config::incluster()?);
+    }
+    let options = KubeConfigOptions {
+        context: access.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    Ok(match &access.kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path)?;
+            kube::Config::from_custom_kubeconfig(file, &options).await?
+        }
+        None => kube::Config::from_kubeconfig(&options).await?,
+    })
+}
+
+impl Access {
+    fn is_in_cluster(&self) -> bool {
+        self.kubeconfig.is_none() && self.context.is_none() && Path::new(TOKEN).exists()
+    }
+}
+
+impl std::fmt::Display for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.kubeconfig, &self.context) {
+            (Some(path), _) => write!(f, "{}", path.display())?,
+            (None, None) if self.is_in_cluster() => f.write_str("the pod's ServiceAccount")?,
+            (None, _) => f.write_str("$KUBECONFIG or ~/.kube/config")?,
+        }
+        match &self.context {
+            Some(context) => write!(f, ", context {context}"),
+            None => Ok(()),
+        }
+    }
+}
