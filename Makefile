@@ -13,14 +13,17 @@ SIM := crates/tunnel-core-sim/Cargo.toml
 VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help needs-root setup build check test test-netns sim proofs demo matrix bench clean
+.PHONY: help needs-root setup build check gen test test-netns test-api sim proofs demo demo-kubernetes matrix bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo        the story: two nodes, Eve, Mallory, a killed daemon (about a minute after the build)"
+	@echo "make demo-kubernetes  the same story with a Kubernetes API server as the store"
 	@echo "make test        build and run every test"
 	@echo "make check       format, lints, docs, licences and bans, the tidy test"
 	@echo "make test-netns  only the tests of real programs in network namespaces"
+	@echo "make test-api    only the tests against real Kubernetes API servers, oldest and newest"
+	@echo "make gen         write deploy/crds and deploy/sotto.yaml anew"
 	@echo "make sim         more seeds for the simulator: SEEDS=100000"
 	@echo "make proofs      what Verifpal says of handshake and agreement"
 	@echo "make matrix      every case of the fault matrix with the tests that cover it"
@@ -50,7 +53,15 @@ check: setup
 	@$(STAGE) "advisories" tests/advisories.sh
 	@$(STAGE) "key schedule: another language computes the same vectors" \
 	  bash -c "set -o pipefail; python3 $(VECTORS).py | diff - $(VECTORS).txt"
+	@$(MAKE) --no-print-directory gen
+	@$(STAGE) "generated files are as committed" git diff --exit-code -- deploy
 	@$(STAGE) "tidy: what may depend on what, file lengths" cargo test --locked -p sotto-tests --test tidy
+
+gen: setup
+	@$(STAGE) "CustomResourceDefinitions" \
+	  cargo run --locked --quiet -p cluster-api --example crds deploy/crds
+	@tests/kubernetes/binaries.sh
+	@$(STAGE) "manifest of the chart" deploy/render.sh
 
 test: build
 	@$(STAGE) "tests" cargo test --locked --workspace --no-fail-fast
