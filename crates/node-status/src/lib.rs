@@ -53,6 +53,25 @@ pub struct NodeStatus {
     pub peers: Vec<PeerStatus>,
     /// Who is not believed, and why.
     pub refused: Vec<RefusedStatus>,
+    /// Packets that the lanes dropped since the start, for whatever reason.
+    #[serde(default)]
+    pub dropped_packets: u64,
+    /// Why the root is trusted.
+    #[serde(default)]
+    pub root_pin: RootPin,
+}
+
+/// Why a root is trusted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RootPin {
+    /// An operator gave its pin.
+    #[default]
+    Given,
+    /// It was the first that the store showed.
+    FirstUse,
+    /// There is no pin yet: the first root that the store shows will be trusted.
+    Absent,
 }
 
 /// The node's own certificate.
@@ -63,6 +82,9 @@ pub struct CertificateStatus {
     pub serial: u64,
     /// When it ends, in Unix seconds.
     pub not_after: u64,
+    /// Whether half its life is over and no other has come: somebody should look at the controller.
+    #[serde(default)]
+    pub renewal_overdue: bool,
 }
 
 /// The node's own generation.
@@ -73,6 +95,9 @@ pub struct GenerationStatus {
     pub number: u64,
     /// How old its key is, in seconds.
     pub age_seconds: u64,
+    /// When its key was made, in Unix seconds.
+    #[serde(default)]
+    pub made: u64,
 }
 
 /// The guard, which keeps clear packets in.
