@@ -6,7 +6,6 @@
 mod assemble;
 mod inputs;
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{error, info, warn};
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Settings};
 use crate::config::Config;
 use crate::http::{Listeners, Source};
 use crate::lock::NodeLock;
@@ -35,13 +34,13 @@ const BEFORE_ANEW: Duration = Duration::from_millis(200);
 /// Whatever stops it, with what it was doing.
 pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
-        Command::Run(file) => run_daemon(&load(&file.config)?),
-        Command::Check(file) => {
-            preflight(&load(&file.config)?)?;
+        Command::Run(settings) => run_daemon(&load(&settings)?),
+        Command::Check(settings) => {
+            preflight(&load(&settings)?)?;
             println!("Configuration and machine are fine.");
             Ok(())
         }
-        Command::Uninstall(file) => uninstall(&load(&file.config)?),
+        Command::Uninstall(settings) => uninstall(&load(&settings)?),
         Command::Version => {
             println!("sotto-node {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -49,8 +48,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-fn load(path: &Path) -> Result<Config> {
-    let config = Config::load(path)?;
+fn load(settings: &Settings) -> Result<Config> {
+    let config = Config::load(settings)?;
     logging::start(config.log_format);
     Ok(config)
 }

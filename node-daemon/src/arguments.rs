@@ -17,26 +17,44 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon until SIGTERM or SIGINT; guard and pods' links stay when it ends.
-    Run(ConfigFile),
+    Run(Settings),
     /// Check configuration and machine, change nothing.
-    Check(ConfigFile),
+    Check(Settings),
     /// Remove everything that Sotto ever made on this node, pods' links and the identity key with it, and
     /// nothing else; to come back takes a new join token.
-    Uninstall(ConfigFile),
+    Uninstall(Settings),
     /// Print the version.
     Version,
 }
 
-/// Where the configuration is.
-#[derive(Debug, Args)]
-pub struct ConfigFile {
+/// Where the configuration is, and what completes it. The same key in both is an error.
+#[derive(Debug, Default, Args)]
+pub struct Settings {
     /// The configuration, a TOML file.
     #[arg(
         long,
+        value_name = "FILE",
         env = "SOTTO_NODE_CONFIG",
-        default_value = "/etc/sotto/node.toml"
+        default_value = "/etc/sotto/node.toml",
+        conflicts_with = "settings"
     )]
     pub config: PathBuf,
+    /// The configuration itself, in place of a file.
+    #[arg(long, value_name = "TOML")]
+    pub settings: Option<String>,
+    /// This node's name, in place of `node_name`.
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// An address of this node that peers send to, in place of `endpoints`; repeat it, or separate
+    /// several by commas.
+    #[arg(long = "endpoint", value_name = "IP", value_delimiter = ',')]
+    pub endpoints: Vec<String>,
+    /// The pin of a trusted root, in place of `pins`; two during a change of root.
+    #[arg(long = "pin", value_name = "PIN", value_delimiter = ',')]
+    pub pins: Vec<String>,
+    /// Without a pin, trust the first root that the store shows, from then on and for good.
+    #[arg(long)]
+    pub trust_on_first_use: bool,
 }
 
 /// Parses the process's arguments; prints usage and exits on a mistake.

@@ -1,12 +1,14 @@
-//! The daemon's configuration: one TOML file, read once, every value checked before anything else
-//! happens.
+//! The daemon's configuration: TOML from a file or the command line, completed by arguments, read
+//! once, every value checked before anything else happens.
 //!
-//! `config/file.rs` is the shape of the file, `config/check.rs` turns it into the types below. What
-//! can only be judged against the machine (routes, links, ports) is in `preflight.rs`. Every
-//! refusal is one line: key, value, cure.
+//! `config/file.rs` is the shape of the file, `config/arguments.rs` what the command line adds,
+//! `config/check.rs` turns both into the types below. What can only be judged against the machine
+//! (routes, links, ports) is in `preflight.rs`. Every refusal is one line: key, value, cure.
 
+mod arguments;
 mod check;
 mod file;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +23,8 @@ use settings_file::{SettingsError, one_line};
 use thiserror::Error;
 
 pub(crate) use self::check::check_mtu;
+pub(crate) use self::store::{Kubernetes, Store};
+use crate::arguments::Settings;
 use crate::logging::LogFormat;
 use kept_files::{FileError, Links};
 
@@ -31,12 +35,13 @@ pub(crate) struct Config {
     pub(crate) node_name: NodeName,
     /// The trust domain, the first part of every SPIFFE identity.
     pub(crate) trust_domain: TrustDomain,
-    /// SHA-256 of the trusted roots' public keys; two during a change of root.
+    /// SHA-256 of the trusted roots' public keys; two during a change of root. Empty only with
+    /// trust on first use.
     pub(crate) pins: Vec<Pin>,
-    /// The one-time token for the first enrolment; needed only until then.
-    pub(crate) join_token_file: Option<PathBuf>,
-    /// The directory store that all nodes and the controller share.
-    pub(crate) store_directory: PathBuf,
+    /// Whether the first root that the store shows is trusted where no pin is given.
+    pub(crate) first_use: FirstUse,
+    /// What all nodes and the controller share.
+    pub(crate) store: Store,
     /// What survives a boot: identity key, certificate, verified peers, high-water marks.
     pub(crate) state_directory: PathBuf,
     /// What does not: tunnel key, lock, `node.json`. Should be a tmpfs.
@@ -67,6 +72,16 @@ pub(crate) struct Config {
     pub(crate) machine_id_file: PathBuf,
     /// What tells this boot from the last.
     pub(crate) boot_id_file: PathBuf,
+}
+
+/// Whether a root may be trusted because it was the first to be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FirstUse {
+    /// Only pins count.
+    Refused,
+    /// Without a pin the first root counts from then on: whoever can write to the store at that
+    /// moment chooses it.
+    Trusted,
 }
 
 /// Whether pod packets may travel under AES-256-GCM.
@@ -121,26 +136,34 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads and checks the file.
+    /// Reads and checks what the command line names.
     ///
     /// # Errors
     /// The first thing wrong with it.
-    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn load(settings: &Settings) -> Result<Self, ConfigError> {
+        if let Some(text) = &settings.settings {
+            return Self::parse(Path::new("--settings"), text.as_bytes(), settings);
+        }
+        let path = &settings.config;
         let bytes = kept_files::read(path, settings_file::SIZE_LIMIT as u64, Links::Follow)
             .map_err(ConfigError::Unreadable)?
             .ok_or_else(|| ConfigError::Missing {
                 path: path.to_owned(),
             })?;
-        Self::parse(path, &bytes)
+        Self::parse(path, &bytes, settings)
     }
 
-    /// Checks a file's bytes; `path` is for messages.
+    /// Checks a file's bytes, with the arguments that complete them; `path` is for messages.
     ///
     /// # Errors
     /// The first thing wrong with them.
-    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(
+        path: &Path,
+        bytes: &[u8],
+        settings: &Settings,
+    ) -> Result<Self, ConfigError> {
         let file = settings_file::parse(path, bytes)?;
-        check::check(file)
+        check::check(file, settings)
     }
 
     /// The UDP ports of all lanes.

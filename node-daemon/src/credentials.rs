@@ -22,8 +22,8 @@ use tunnel_core::control::{GenerationRank, OwnGeneration};
 use tunnel_core::moment::Moment;
 
 use crate::clock::Now;
-use crate::config::Config;
-use crate::enrol::{Ask, Enrolment};
+use crate::config::{Config, Store};
+use crate::enrol::{self, Addresses, Ask, Enrolment, Wish};
 use crate::generation::{Due, Generations, OwnedGeneration, Wanted};
 use crate::io::random;
 use crate::keys::{self, Identity};
@@ -280,12 +280,12 @@ impl Credentials {
     }
 
     fn begin_enrolment(&mut self, now: Now) {
-        if now.moment < self.request_refused.try_again
-            || !Enrolment::is_due(self.certificate.as_ref(), &self.config.endpoints, now.wall)
-        {
+        let endpoints = &self.config.endpoints;
+        let due = Enrolment::due(self.certificate.as_ref(), endpoints, now.wall);
+        let Some(due) = due.filter(|_| now.moment >= self.request_refused.try_again) else {
             return;
-        }
-        match self.ask_for_certificate(now) {
+        };
+        match self.ask_for_certificate(due, now) {
             Ok(()) => self.request_refused = Refused::default(),
             Err(error) => {
                 let reason = format!("{error:#}");
@@ -297,7 +297,7 @@ impl Credentials {
 
     /// A renewal is signed by the identity key that the controller knows; only who has no valid
     /// certificate shows the token.
-    fn ask_for_certificate(&mut self, now: Now) -> Result<()> {
+    fn ask_for_certificate(&mut self, due: enrol::Due, now: Now) -> Result<()> {
         let valid = self
             .certificate
             .as_ref()
@@ -307,12 +307,16 @@ impl Credentials {
         } else {
             keys::read_join_token(&self.config)?
         };
-        self.enrolment.begin(
-            &self.identity,
-            &self.config.endpoints,
-            token.as_ref(),
-            now.moment,
-        )
+        let wish = Wish {
+            due,
+            endpoints: &self.config.endpoints,
+            addresses: match self.config.store {
+                Store::Directory { .. } => Addresses::Asked,
+                Store::Kubernetes(_) => Addresses::OfController,
+            },
+            token: token.as_ref(),
+        };
+        self.enrolment.begin(&self.identity, wish, now.moment)
     }
 
     /// Asks for a new generation, in place of one that waits to be used as well.

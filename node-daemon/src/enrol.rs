@@ -26,6 +26,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest pause between two questions.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// A certificate that lacks an endpoint which only the controller can add is asked for again so
+/// seldom (a guess: an operator who corrected the Node waits, or restarts the daemon).
+const LACKING_AGAIN: Duration = Duration::from_secs(3600);
+
 /// What the store has to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {
@@ -43,6 +47,20 @@ pub(crate) struct Enrolment {
     pending: Option<Pending>,
     last_said: Option<RequestState>,
     not_before: Moment,
+    /// When a certificate was asked for only because the last lacks an endpoint.
+    lacked_endpoint_at: Option<Moment>,
+}
+
+/// What is asked for.
+pub(crate) struct Wish<'a> {
+    /// Why.
+    pub(crate) due: Due,
+    /// The node's endpoints.
+    pub(crate) endpoints: &'a [IpAddr],
+    /// Who says which of them are certified.
+    pub(crate) addresses: Addresses,
+    /// What invites a node that the controller does not know.
+    pub(crate) token: Option<&'a JoinToken>,
 }
 
 #[derive(Debug)]
@@ -50,31 +68,46 @@ struct Pending {
     request: EnrolmentRequest,
     ask_at: Moment,
     wait: Duration,
-    submitted: Submitted,
+    /// What the store calls it, once it has it.
+    id: Option<RequestId>,
 }
 
+/// Who says which addresses a certificate names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Submitted {
-    Not,
-    Yes,
+pub(crate) enum Addresses {
+    /// The node asks for its endpoints.
+    Asked,
+    /// The controller, which knows the Node object. It leaves out what is not the Node's, so asking
+    /// again seldom helps.
+    OfController,
+}
+
+/// Why a certificate is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// There is none, or it ages.
+    Age,
+    /// It lacks an endpoint.
+    Endpoint,
 }
 
 impl Enrolment {
-    /// Whether a certificate is due: there is none, it ages, or it lacks an endpoint.
-    pub(crate) fn is_due(
+    /// Why a certificate is due, if it is.
+    pub(crate) fn due(
         certificate: Option<&NodeCertificate>,
         endpoints: &[IpAddr],
         now: UnixTime,
-    ) -> bool {
+    ) -> Option<Due> {
         let Some(terms) = certificate.map(NodeCertificate::terms) else {
-            return true;
+            return Some(Due::Age);
         };
         let age = now.duration_since(terms.not_before.plus(BACKDATED));
         let [spread, ..] = terms.serial.0.to_le_bytes();
-        age >= RENEW_AFTER.saturating_sub(SPREAD * u32::from(spread) / 256)
-            || endpoints
-                .iter()
-                .any(|endpoint| !terms.addresses.contains(endpoint))
+        if age >= RENEW_AFTER.saturating_sub(SPREAD * u32::from(spread) / 256) {
+            return Some(Due::Age);
+        }
+        let lacks = |endpoint: &IpAddr| !terms.addresses.contains(endpoint);
+        endpoints.iter().any(lacks).then_some(Due::Endpoint)
     }
 
     /// Begins to ask for a certificate, unless that is under way already.
@@ -84,27 +117,39 @@ impl Enrolment {
     pub(crate) fn begin(
         &mut self,
         identity: &Identity,
-        endpoints: &[IpAddr],
-        token: Option<&JoinToken>,
+        wish: Wish<'_>,
         now: Moment,
     ) -> anyhow::Result<()> {
         if self.pending.is_some() || now < self.not_before {
             return Ok(());
         }
+        if wish.addresses == Addresses::OfController && wish.due == Due::Endpoint {
+            let early = self
+                .lacked_endpoint_at
+                .is_some_and(|at| now.duration_since(at) < LACKING_AGAIN);
+            if early {
+                return Ok(());
+            }
+            self.lacked_endpoint_at = Some(now);
+        }
+        let endpoints = match wish.addresses {
+            Addresses::Asked => wish.endpoints,
+            Addresses::OfController => &[],
+        };
         let pkcs10 = CertificateRequest::create(&identity.key, &identity.id, endpoints)?
             .to_der()
             .to_vec();
-        let token = token.map(|token| TokenProof {
+        let token = wish.token.map(|token| TokenProof {
             id: *token.id.as_bytes(),
             mac: token.request_mac(&pkcs10),
         });
         let request = EnrolmentRequest { pkcs10, token };
-        info!(request = %request.id(), "Certificate wanted");
+        info!("Certificate wanted");
         self.pending = Some(Pending {
             request,
             ask_at: now,
             wait: FIRST_WAIT,
-            submitted: Submitted::Not,
+            id: None,
         });
         Ok(())
     }
@@ -117,9 +162,9 @@ impl Enrolment {
             .filter(|pending| pending.ask_at <= now)?;
         pending.ask_at = now + pending.wait;
         pending.wait = (pending.wait * 2).min(LONGEST_WAIT);
-        Some(match pending.submitted {
-            Submitted::Not => Ask::Submit(pending.request.clone()),
-            Submitted::Yes => Ask::State(pending.request.id()),
+        Some(match pending.id {
+            None => Ask::Submit(pending.request.clone()),
+            Some(id) => Ask::State(id),
         })
     }
 
@@ -129,13 +174,13 @@ impl Enrolment {
     }
 
     /// The store took the request.
-    pub(crate) fn handle_submitted(&mut self, id: RequestId) {
+    pub(crate) fn handle_submitted(&mut self, request: &EnrolmentRequest, id: RequestId) {
         if let Some(pending) = self
             .pending
             .as_mut()
-            .filter(|pending| pending.request.id() == id)
+            .filter(|pending| pending.request == *request)
         {
-            pending.submitted = Submitted::Yes;
+            pending.id = Some(id);
         }
     }
 
@@ -147,12 +192,12 @@ impl Enrolment {
         let Some(pending) = self
             .pending
             .as_mut()
-            .filter(|pending| pending.request.id() == id)
+            .filter(|pending| pending.id == Some(id))
         else {
             return;
         };
         if state.is_none() {
-            pending.submitted = Submitted::Not;
+            pending.id = None;
         }
         if state == Some(RequestState::Refused) {
             self.pending = None;
@@ -195,8 +240,6 @@ impl Enrolment {
     /// A certificate was accepted: nothing is pending any more.
     pub(crate) fn handle_accepted(&mut self) -> Option<Ask> {
         self.last_said = None;
-        self.pending
-            .take()
-            .map(|pending| Ask::Withdraw(pending.request.id()))
+        self.pending.take()?.id.map(Ask::Withdraw)
     }
 }

@@ -4,20 +4,21 @@
 //! stays where it is and the daemon stops: a token works once, so only an operator can tell whether the
 //! key is to be mended or the node to start over.
 
+mod claims;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use node_identity::{IdentityKey, JoinToken, SpiffeId};
+use node_identity::{IdentityKey, JoinToken, NodeUid, SpiffeId};
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::config::Config;
+use crate::config::{Config, Store};
 use kept_files::Links;
 
 /// The file's name in the state directory.
@@ -97,7 +98,7 @@ fn read_id(key: &str, path: &Path) -> Result<String> {
 /// # Errors
 /// When the file is open to others, or is no token for this node.
 pub(crate) fn read_join_token(config: &Config) -> Result<Option<JoinToken>> {
-    let Some(path) = &config.join_token_file else {
+    let Some(path) = join_token_file(config) else {
         return Ok(None);
     };
     let context = || format!("join_token_file = {path:?}");
@@ -108,6 +109,28 @@ pub(crate) fn read_join_token(config: &Config) -> Result<Option<JoinToken>> {
     let token: JoinToken = text.trim().parse().with_context(context)?;
     check_token(config, &token).with_context(context)?;
     Ok(Some(token))
+}
+
+fn join_token_file(config: &Config) -> Option<&Path> {
+    match &config.store {
+        Store::Directory {
+            join_token_file, ..
+        } => join_token_file.as_deref(),
+        Store::Kubernetes(_) => None,
+    }
+}
+
+/// The node UID under which this node may join, as a join token or the API server says.
+///
+/// # Errors
+/// When what says so cannot be used, or is for another node.
+pub(crate) fn invitation(config: &Config) -> Result<Option<NodeUid>> {
+    match &config.store {
+        Store::Directory { .. } => Ok(read_join_token(config)?.map(|token| token.identity.uid)),
+        Store::Kubernetes(kubernetes) => {
+            claims::node_uid(&kubernetes.token_file, &config.node_name).map(Some)
+        }
+    }
 }
 
 fn check_token(config: &Config, token: &JoinToken) -> Result<()> {
@@ -137,35 +160,35 @@ fn check_token(config: &Config, token: &JoinToken) -> Result<()> {
 /// Says whether [`open`] would have an identity to give; changes nothing.
 ///
 /// # Errors
-/// When an id, the token or the identity cannot be used, or there is neither an identity nor a token.
+/// When an id, the invitation or the identity cannot be used, or there is neither of the latter.
 pub(crate) fn foresee(config: &Config) -> Result<()> {
     let ids = MachineIds::read(config)?;
-    let token = read_join_token(config)?;
+    let invited = invitation(config)?;
     let found = find(config, &ids)?;
-    if found.is_none() && token.is_none() {
+    if found.is_none() && invited.is_none() {
         return Err(no_token(config));
     }
     Ok(())
 }
 
-/// This node's identity: the one on disk, or a new one for the token's node UID.
+/// This node's identity: the one on disk, or a new one for the node UID that it is invited under.
 ///
 /// # Errors
-/// When the one on disk cannot be used, or there is neither one nor a token.
+/// When the one on disk cannot be used, or there is neither one nor an invitation.
 pub(crate) fn open(
     config: &Config,
     ids: &MachineIds,
-    token: Option<&JoinToken>,
+    invited: Option<NodeUid>,
     rng: &mut impl CryptoRng,
 ) -> Result<Identity> {
-    match (find(config, ids)?, token) {
-        (Some(identity), Some(token)) if token.identity.uid != identity.id.uid => {
+    match (find(config, ids)?, invited) {
+        (Some(identity), Some(uid)) if uid != identity.id.uid => {
             let aside = kept_files::set_aside(&identity_file(config))?;
-            info!(old = %identity.id, aside = %aside.display(), "Join token names a new node UID, a new identity key is made");
-            create(config, ids, token, rng)
+            info!(old = %identity.id, new = %uid, aside = %aside.display(), "Node was made anew, a new identity key is made");
+            create(config, ids, uid, rng)
         }
         (Some(identity), _) => Ok(identity),
-        (None, Some(token)) => create(config, ids, token, rng),
+        (None, Some(uid)) => create(config, ids, uid, rng),
         (None, None) => Err(no_token(config)),
     }
 }
@@ -177,19 +200,22 @@ fn identity_file(config: &Config) -> PathBuf {
 fn no_token(config: &Config) -> anyhow::Error {
     anyhow!(
         "join_token_file = {}: a first enrolment needs a join token there, create one with `sotto-controller token create --node {}`",
-        config
-            .join_token_file
-            .as_ref()
-            .map_or_else(|| "(absent)".to_owned(), |path| format!("{path:?}")),
+        join_token_file(config).map_or_else(|| "(absent)".to_owned(), |path| format!("{path:?}")),
         config.node_name
     )
 }
 
 fn refused(config: &Config, fault: &str) -> anyhow::Error {
+    let token = match &config.store {
+        Store::Directory { .. } => format!(
+            ", with a new token from `sotto-controller token create --node {}`",
+            config.node_name
+        ),
+        Store::Kubernetes(_) => String::new(),
+    };
     anyhow!(
-        "use identity key {}: {fault}; only to start over as a new node move it away, with a new token from `sotto-controller token create --node {}`",
+        "use identity key {}: {fault}; only to start over as a new node move it away{token}",
         identity_file(config).display(),
-        config.node_name
     )
 }
 
@@ -230,13 +256,13 @@ fn check(config: &Config, ids: &MachineIds, file: IdentityFile) -> Result<Identi
 fn create(
     config: &Config,
     ids: &MachineIds,
-    token: &JoinToken,
+    uid: NodeUid,
     rng: &mut impl CryptoRng,
 ) -> Result<Identity> {
     let key = IdentityKey::generate(rng);
     let id = SpiffeId {
         trust_domain: config.trust_domain.clone(),
-        uid: token.identity.uid,
+        uid,
         name: config.node_name.clone(),
     };
     let file = IdentityFile {

@@ -165,7 +165,9 @@ impl Node {
                     .handle_published(&published, &self.peers, now);
                 self.outputs.ask(done);
             }
-            StoreNews::Submitted(id) => self.credentials.enrolment().handle_submitted(id),
+            StoreNews::Submitted(request, id) => {
+                self.credentials.enrolment().handle_submitted(&request, id)
+            }
             StoreNews::State(id, state) => self
                 .credentials
                 .enrolment()

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use cni_protocol::contract::TUN_NAME;
 use node_identity::PodRanges;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Store};
 use crate::guard::plan::GuardPlan;
 use crate::{guard, host, keys, lock};
 
@@ -66,7 +66,12 @@ fn check_places(config: &Config) -> Result<()> {
         kept_files::find_directory(directory, mode)
             .with_context(|| format!("{key} = {directory:?}"))?;
     }
-    let store = &config.store_directory;
+    let Store::Directory {
+        directory: store, ..
+    } = &config.store
+    else {
+        return Ok(());
+    };
     let fault = match std::fs::metadata(store) {
         Ok(found) if found.is_dir() => return Ok(()),
         Ok(_) => "is no directory, name the one that all nodes share".to_owned(),
@@ -224,7 +229,7 @@ mod tests {
              underlay_ranges = [\"198.51.100.0/24\"]\nendpoints = [\"198.51.100.1\"]\nport = {port}\n",
             1
         );
-        let config = Config::parse(Path::new("node.toml"), text.as_bytes()).unwrap();
+        let config = sample::parse(&text);
 
         let error = check_ports(&config).unwrap_err().to_string();
         drop(other);

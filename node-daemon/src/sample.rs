@@ -10,7 +10,8 @@ use node_identity::{
     UnixTime,
 };
 
-use crate::config::Config;
+use crate::arguments::Settings;
+use crate::config::{Config, Store};
 use crate::io::random;
 
 /// Now, in every test.
@@ -148,8 +149,7 @@ pub(crate) fn filed(envelope: &Envelope) -> PublishedNode {
 /// Puts the token that [`config`] names in its place, as the operator does.
 pub(crate) fn hand_token(authority: &Authority, config: &Config) {
     let token = authority.token(&SampleNode::new("alice", 1).id);
-    let path = config.join_token_file.as_ref().unwrap();
-    kept_files::write(path, token.to_string().as_bytes(), 0o600).unwrap();
+    kept_files::write(token_file(config), token.to_string().as_bytes(), 0o600).unwrap();
 }
 
 /// Alice's configuration, with state and runtime directory in `directory`.
@@ -181,5 +181,27 @@ boot_id_file = "{place}/boot"
 "#,
         authority.root.pin()
     );
-    Config::parse(Path::new("node.toml"), text.as_bytes()).unwrap()
+    parse(&text)
+}
+
+/// A configuration that is right as it stands.
+pub(crate) fn parse(text: &str) -> Config {
+    Config::parse(
+        Path::new("node.toml"),
+        text.as_bytes(),
+        &Settings::default(),
+    )
+    .unwrap()
+}
+
+/// Where a configuration of a folder has its join token.
+pub(crate) fn token_file(config: &Config) -> &Path {
+    let Store::Directory {
+        join_token_file: Some(path),
+        ..
+    } = &config.store
+    else {
+        panic!("no join token")
+    };
+    path
 }

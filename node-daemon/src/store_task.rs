@@ -2,25 +2,41 @@
 //!
 //! A store that cannot be reached changes nothing for peers that are known: this task tries again,
 //! says so once when the trouble begins and once when it ends, and the control task keeps what it
-//! has.
+//! has. Reading, writing and showing do not wait for one another.
 
+mod people;
+mod trouble;
+mod write;
+
+use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use cluster_store::kubernetes::{Access, KubernetesStore, connect};
 use cluster_store::{
-    ClusterStore, DirectoryStore, Published, RequestId, RequestState, StoreChanges, StoreError,
+    ClusterStore, DirectoryStore, EnrolmentRequest, Published, RequestId, RequestState,
+    StoreChanges, StoreError,
 };
-use node_identity::NodeUid;
-use service_log::chain;
+use node_identity::SpiffeId;
+use rand_core::Rng;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep};
 
-use crate::config::Config;
+use crate::config::{Config, Kubernetes, Store};
 use crate::enrol::Ask;
+use crate::io::random;
 
-/// The first pause after a failure; it doubles up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause after failures (a guess: an operator who mends a store waits as long at most).
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+pub(crate) use people::{People, PeopleEnd, people};
+use trouble::Trouble;
+
+/// Nodes that start together come to the API server over so long; those that know their peers lose
+/// nothing by it (a guess: 200 lists a second of a cluster of 1 000).
+const SPREAD: Duration = Duration::from_secs(5);
+/// A node without a certificate is waited for, see B2.
+const SPREAD_OF_NEW: Duration = Duration::from_secs(1);
+/// An API server's store keeps its watches while it is in trouble. After so long it is made anew, in
+/// case what it was made of has changed.
+const ANEW_AFTER: Duration = Duration::from_secs(300);
 
 /// What the control task wants of the store.
 #[derive(Debug)]
@@ -37,7 +53,7 @@ pub(crate) enum StoreNews {
     /// Everything that is published.
     Published(Published),
     /// The request lies in the store.
-    Submitted(RequestId),
+    Submitted(EnrolmentRequest, RequestId),
     /// What became of a request.
     State(RequestId, Option<RequestState>),
     /// The envelopes are published.
@@ -46,119 +62,163 @@ pub(crate) enum StoreNews {
     Failed,
 }
 
+/// The store task's ends of its channels.
+pub(crate) struct Ends {
+    /// What the control task wants.
+    pub(crate) commands: Receiver<StoreCommand>,
+    /// What people are shown.
+    pub(crate) people: PeopleEnd,
+    /// What the control task is told.
+    pub(crate) news: Sender<StoreNews>,
+}
+
+/// Whether the node has a certificate of an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Papers {
+    /// It has, and knows its peers.
+    Kept,
+    /// It waits for its first.
+    None,
+}
+
+/// A store that can be opened, and again when it fails.
+trait Open: Sync {
+    /// What it opens.
+    type Store: ClusterStore;
+    /// How long a store that fails is kept.
+    const ANEW_AFTER: Duration;
+
+    fn open(&self, own: &SpiffeId) -> impl Future<Output = Result<Self::Store, StoreError>> + Send;
+}
+
+/// A store in a folder.
+struct Folder(PathBuf);
+
+impl Open for Folder {
+    type Store = DirectoryStore;
+    const ANEW_AFTER: Duration = Duration::ZERO;
+
+    async fn open(&self, _: &SpiffeId) -> Result<DirectoryStore, StoreError> {
+        DirectoryStore::open(&self.0)
+    }
+}
+
+impl Open for Kubernetes {
+    type Store = KubernetesStore;
+    const ANEW_AFTER: Duration = ANEW_AFTER;
+
+    async fn open(&self, own: &SpiffeId) -> Result<KubernetesStore, StoreError> {
+        let access = Access {
+            kubeconfig: self.kubeconfig.clone(),
+            context: None,
+        };
+        let client = connect(&access).await?;
+        let name = own.name.clone();
+        Ok(KubernetesStore::for_node(
+            client,
+            name,
+            own.uid,
+            &self.namespace,
+        ))
+    }
+}
+
 /// Runs until the control task is gone.
-pub(crate) async fn run(
-    config: Config,
-    own: NodeUid,
-    mut commands: Receiver<StoreCommand>,
-    news: Sender<StoreNews>,
-) {
-    let mut trouble = Trouble::default();
+pub(crate) async fn run(config: Config, own: SpiffeId, papers: Papers, ends: Ends) {
+    match config.store {
+        Store::Directory { directory, .. } => run_with(Folder(directory), &own, ends).await,
+        Store::Kubernetes(kubernetes) => {
+            sleep(wait_at_start(papers, random::system().next_u32())).await;
+            run_with(kubernetes, &own, ends).await;
+        }
+    }
+}
+
+/// When a node that starts with others comes to the API server; `random` tells it from the others.
+fn wait_at_start(papers: Papers, random: u32) -> Duration {
+    let spread = match papers {
+        Papers::Kept => SPREAD,
+        Papers::None => SPREAD_OF_NEW,
+    };
+    spread.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+async fn run_with<O: Open>(store: O, own: &SpiffeId, mut ends: Ends) {
+    let mut trouble = Trouble::of("read");
     loop {
-        let ended = serve(&config, own, &mut commands, &news, &mut trouble).await;
-        match ended {
-            Ok(()) => return,
-            Err(error) => {
-                trouble.begins(&error);
-                if news.send(StoreNews::Failed).await.is_err() {
-                    return;
-                }
-                tokio::time::sleep(trouble.pause).await;
-            }
-        }
-    }
-}
-
-/// Whether the store is in trouble, so that each change is said once.
-#[derive(Debug)]
-struct Trouble {
-    said: bool,
-    pause: Duration,
-}
-
-impl Default for Trouble {
-    fn default() -> Self {
-        Self {
-            said: false,
-            pause: FIRST_PAUSE,
-        }
-    }
-}
-
-impl Trouble {
-    fn begins(&mut self, error: &StoreError) {
-        if self.said {
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let served = match store.open(own).await {
+            Ok(store) => serve(&store, O::ANEW_AFTER, own, &mut ends, &mut trouble).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = served else {
+            return;
+        };
+        if trouble.wait_after(&error, &ends.news).await.is_err() {
             return;
         }
-        self.said = true;
-        warn!(
-            error = chain(error),
-            "Store cannot be used, known peers are kept"
-        );
-    }
-
-    fn ends(&mut self) {
-        if self.said {
-            info!("Store can be used again");
-        }
-        *self = Self::default();
     }
 }
 
 /// Works with the store until it fails (`Err`) or nobody listens any more (`Ok`).
-async fn serve(
-    config: &Config,
-    own: NodeUid,
-    commands: &mut Receiver<StoreCommand>,
+async fn serve<S: ClusterStore>(
+    store: &S,
+    anew_after: Duration,
+    own: &SpiffeId,
+    ends: &mut Ends,
+    trouble: &mut Trouble,
+) -> Result<(), StoreError> {
+    tokio::select! {
+        ended = read(store, anew_after, &ends.news, trouble) => ended,
+        () = write::write(store, own, &mut ends.commands, &ends.news) => Ok(()),
+        () = ends.people.show(store) => Ok(()),
+    }
+}
+
+async fn read<S: ClusterStore>(
+    store: &S,
+    anew_after: Duration,
     news: &Sender<StoreNews>,
     trouble: &mut Trouble,
 ) -> Result<(), StoreError> {
-    let store = DirectoryStore::open(&config.store_directory)?;
     let mut changes = store.watch()?;
+    let mut last_read = Instant::now();
     loop {
-        if news
-            .send(StoreNews::Published(store.published().await?))
-            .await
-            .is_err()
-        {
-            return Ok(());
-        }
-        trouble.ends();
-        loop {
-            let command = tokio::select! {
-                () = changes.changed() => break,
-                command = commands.recv() => command,
-            };
-            let Some(command) = command else {
-                return Ok(());
-            };
-            let Some(answer) = carry_out(&store, own, command).await? else {
-                continue;
-            };
-            if news.send(answer).await.is_err() {
-                return Ok(());
+        match store.published().await {
+            Ok(published) => {
+                if news.send(StoreNews::Published(published)).await.is_err() {
+                    return Ok(());
+                }
+                trouble.ends();
+                changes.changed().await;
+                last_read = Instant::now();
+            }
+            Err(error) if last_read.elapsed() >= anew_after => return Err(error),
+            Err(error) => {
+                if trouble.wait_after(&error, news).await.is_err() {
+                    return Ok(());
+                }
             }
         }
     }
 }
 
-async fn carry_out(
-    store: &DirectoryStore,
-    own: NodeUid,
-    command: StoreCommand,
-) -> Result<Option<StoreNews>, StoreError> {
-    match command {
-        StoreCommand::Ask(Ask::Submit(request)) => Ok(Some(StoreNews::Submitted(
-            store.submit_request(&request).await?,
-        ))),
-        StoreCommand::Ask(Ask::State(id)) => {
-            Ok(Some(StoreNews::State(id, store.request_state(&id).await?)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cp12_a_thousand_nodes_that_start_together_come_one_after_another() {
+        let mut rng = random::system();
+        let mut each_second = [0; 6];
+        for _ in 0..1000 {
+            let wait = wait_at_start(Papers::Kept, rng.next_u32());
+            each_second[usize::try_from(wait.as_secs()).unwrap()] += 1;
         }
-        StoreCommand::Ask(Ask::Withdraw(id)) => store.withdraw_request(&id).await.map(|()| None),
-        StoreCommand::Publish(envelopes) => {
-            store.publish_envelopes(&own, &envelopes).await?;
-            Ok(Some(StoreNews::EnvelopesPublished(envelopes)))
-        }
+
+        assert!(
+            each_second.iter().all(|count| *count < 300),
+            "{each_second:?}"
+        );
+        assert!(wait_at_start(Papers::None, u32::MAX) <= Duration::from_secs(1));
     }
 }

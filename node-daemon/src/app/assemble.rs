@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use cni_protocol::contract::TUN_NAME;
-use node_identity::NodeUid;
+use node_identity::SpiffeId;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 use tracing::info;
@@ -27,7 +27,7 @@ use crate::node::{Node, Outputs, Parts, tun_addresses};
 use crate::peers::Peers;
 use crate::peers::disk::PeersOnDisk;
 use crate::preflight::{Machine, bare_plan};
-use crate::store_task;
+use crate::store_task::{self, Ends, Papers, people};
 use crate::telemetry::Shown;
 use crate::watchdog::{GuardState, Watch};
 
@@ -37,7 +37,7 @@ const QUEUE: usize = 1024;
 /// What an earlier daemon left on disk and tmpfs, or what a first one makes.
 struct State {
     boot: String,
-    uid: NodeUid,
+    id: SpiffeId,
     disk: PeersOnDisk,
     peers: Peers,
     credentials: Credentials,
@@ -46,19 +46,19 @@ struct State {
 impl State {
     fn open(config: &Config) -> Result<Self> {
         let ids = MachineIds::read(config)?;
-        let token = keys::read_join_token(config)?;
-        let identity = keys::open(config, &ids, token.as_ref(), &mut random::system())?;
-        let uid = identity.id.uid;
+        let invited = keys::invitation(config)?;
+        let identity = keys::open(config, &ids, invited, &mut random::system())?;
+        let id = identity.id.clone();
         let disk = PeersOnDisk::open(&config.state_directory)?;
         let (floor, revocations) = disk.memory()?;
         let key = identity.key.public().hash();
         let cluster = &config.cluster_pod_ranges;
-        let peers = Peers::new(uid, key, &config.pins, cluster, floor, revocations);
+        let peers = Peers::new(id.uid, key, &config.pins, cluster, floor, revocations);
         let tunnel_keys = keys::tunnel_key_file(&config.runtime_directory);
         let credentials = Credentials::load(config, identity, &ids.boot, tunnel_keys)?;
         Ok(Self {
             boot: ids.boot,
-            uid,
+            id,
             disk,
             peers,
             credentials,
@@ -91,21 +91,27 @@ pub(super) async fn assemble(
     let handles = start_lanes(config, machine, queues, sockets, &events)?;
     let (store, commands) = mpsc::channel(QUEUE);
     let (news, store_news) = mpsc::channel(QUEUE);
+    let (people, people_end) = people();
     let outputs = Outputs {
         lanes: handles,
         socket,
         guard,
         plan,
         store,
+        people,
         shown,
     };
     let State {
         boot,
-        uid,
+        id,
         disk,
         peers,
         credentials,
     } = state;
+    let papers = match credentials.certificate() {
+        Some(_) => Papers::Kept,
+        None => Papers::None,
+    };
     let config = config.clone();
     let parts = Parts {
         config: config.clone(),
@@ -117,7 +123,12 @@ pub(super) async fn assemble(
         outputs,
     };
     let node = Node::start(parts).await?;
-    tasks.spawn(store_task::run(config, uid, commands, news));
+    let ends = Ends {
+        commands,
+        people: people_end,
+        news,
+    };
+    tasks.spawn(store_task::run(config, id, papers, ends));
     let (told, copies) = mpsc::channel(QUEUE);
     memory_copy::watch(told).context("watch for copies of memory")?;
     Ok((

@@ -8,8 +8,11 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use node_identity::{MAX_ADDRESSES, PodCidr, PodRanges, overlap, parse_network, special_purpose};
 
+use super::arguments::{self, Given};
 use super::file::ConfigFile;
-use super::{AesGcm, Config, ConfigError};
+use super::store::{Store, store};
+use super::{AesGcm, Config, ConfigError, FirstUse};
+use crate::arguments::Settings;
 use crate::logging::LogFormat;
 
 /// A tun below this takes no IPv6, and 80 bytes of each packet are the tunnel's.
@@ -26,22 +29,27 @@ const MOST_LANES: i64 = 64;
 const LONGEST_POLL: i64 = 1000;
 
 /// Checks everything that can be judged without looking at the machine.
-pub(super) fn check(file: ConfigFile) -> Result<Config, ConfigError> {
+pub(super) fn check(mut file: ConfigFile, settings: &Settings) -> Result<Config, ConfigError> {
+    let node_name = arguments::node_name(&file, settings)?;
+    let first_use = if settings.trust_on_first_use {
+        FirstUse::Trusted
+    } else {
+        FirstUse::Refused
+    };
+    let endpoint_texts = arguments::endpoints(&file, settings)?;
+    let pin_texts = arguments::pins(&file, settings)?;
     let config = Config {
-        node_name: parse("node_name", &file.node_name)?,
+        node_name: parse(node_name.key, &node_name.value)?,
         trust_domain: parse("trust_domain", &file.trust_domain)?,
-        pins: pins(&file.pins)?,
-        join_token_file: file
-            .join_token_file
-            .map(|path| absolute("join_token_file", path))
-            .transpose()?,
-        store_directory: absolute("store_directory", file.store_directory)?,
+        pins: pins(&pin_texts, first_use)?,
+        first_use,
+        store: store(&mut file)?,
         state_directory: absolute("state_directory", file.state_directory)?,
         runtime_directory: absolute("runtime_directory", file.runtime_directory)?,
         cluster_pod_ranges: pod_ranges(&file.cluster_pod_ranges)?,
         service_ranges: networks("service_ranges", &file.service_ranges)?,
         underlay_ranges: networks("underlay_ranges", &file.underlay_ranges)?,
-        endpoints: endpoints(&file.endpoints)?,
+        endpoints: endpoints(&endpoint_texts)?,
         endpoint_mtu: file
             .endpoint_mtu
             .map(|mtu| number("endpoint_mtu", mtu, SMALLEST_MTU..=LARGEST_MTU))
@@ -125,18 +133,26 @@ fn number<T: TryFrom<i64>>(
     T::try_from(value).map_err(|_| outside())
 }
 
-fn pins(texts: &[String]) -> Result<Vec<node_identity::Pin>, ConfigError> {
-    if texts.is_empty() {
+fn pins(
+    given: &Given<Vec<String>>,
+    first_use: FirstUse,
+) -> Result<Vec<node_identity::Pin>, ConfigError> {
+    let texts = &given.value;
+    if texts.is_empty() && first_use == FirstUse::Refused {
         return Err(ConfigError::value(
-            "pins",
+            given.key,
             "[]",
             "name the pin that `sotto-controller root create` printed",
         ));
     }
-    texts.iter().map(|text| parse("pins", text)).collect()
+    texts.iter().map(|text| parse(given.key, text)).collect()
 }
 
-fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+/// A full path.
+///
+/// # Errors
+/// When it is relative, or `/` itself.
+pub(super) fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     if path.is_absolute() && path != Path::new("/") {
         return Ok(path);
     }
@@ -197,11 +213,11 @@ fn refuse_special(key: &'static str, network: IpNetwork) -> Result<(), ConfigErr
     Ok(())
 }
 
-fn endpoints(texts: &[String]) -> Result<Vec<IpAddr>, ConfigError> {
-    const KEY: &str = "endpoints";
+fn endpoints(given: &Given<Vec<String>>) -> Result<Vec<IpAddr>, ConfigError> {
+    let (key, texts) = (given.key, &given.value);
     if texts.is_empty() || texts.len() > MAX_ADDRESSES {
         return Err(ConfigError::value(
-            KEY,
+            key,
             format!("{texts:?}"),
             format!("give 1 to {MAX_ADDRESSES} addresses of this node"),
         ));
@@ -210,15 +226,15 @@ fn endpoints(texts: &[String]) -> Result<Vec<IpAddr>, ConfigError> {
     for text in texts {
         let address: IpAddr = text.parse().map_err(|_| {
             ConfigError::value(
-                KEY,
+                key,
                 format!("{text:?}"),
-                "give an IP address of this node, without prefix or port",
+                "give an IP address of this node, without prefix or port; in a pod --endpoint=$(HOST_IPS) with the variable from status.hostIPs",
             )
         })?;
-        refuse_special(KEY, IpNetwork::from(address))?;
+        refuse_special(key, IpNetwork::from(address))?;
         if endpoints.contains(&address) {
             return Err(ConfigError::value(
-                KEY,
+                key,
                 format!("{text:?}"),
                 "is named twice, name it once",
             ));
@@ -292,11 +308,14 @@ fn check_directories(config: &Config) -> Result<(), ConfigError> {
             "is state_directory too: the one survives a boot, the other must not",
         ));
     }
+    let Store::Directory { directory, .. } = &config.store else {
+        return Ok(());
+    };
     for (key, own) in [
         ("state_directory", &config.state_directory),
         ("runtime_directory", &config.runtime_directory),
     ] {
-        if own.starts_with(&config.store_directory) {
+        if own.starts_with(directory) {
             return Err(ConfigError::value(
                 key,
                 value(own),

@@ -6,15 +6,18 @@ use std::path::PathBuf;
 use cni_protocol::contract::{DEFAULT_BOOT_ID_FILE, DEFAULT_RUNTIME_DIRECTORY};
 use serde::Deserialize;
 
+use super::store::KubernetesTable;
+
 /// The keys of the file; every other key is an error.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConfigFile {
-    pub(super) node_name: String,
+    pub(super) node_name: Option<String>,
     pub(super) trust_domain: String,
-    pub(super) pins: Vec<String>,
+    pub(super) pins: Option<Vec<String>>,
     pub(super) join_token_file: Option<PathBuf>,
-    pub(super) store_directory: PathBuf,
+    pub(super) store_directory: Option<PathBuf>,
+    pub(super) kubernetes: Option<KubernetesTable>,
     #[serde(default = "state_directory")]
     pub(super) state_directory: PathBuf,
     #[serde(default = "runtime_directory")]
@@ -23,7 +26,7 @@ pub(super) struct ConfigFile {
     #[serde(default)]
     pub(super) service_ranges: Vec<String>,
     pub(super) underlay_ranges: Vec<String>,
-    pub(super) endpoints: Vec<String>,
+    pub(super) endpoints: Option<Vec<String>>,
     pub(super) endpoint_mtu: Option<i64>,
     #[serde(default = "port")]
     pub(super) port: i64,

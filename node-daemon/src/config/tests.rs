@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::Config;
+use super::{Config, FirstUse, Store};
+use crate::arguments::Settings;
 
 const PIN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
 
@@ -37,7 +38,12 @@ fn with(key: &str, value: &str) -> String {
 }
 
 fn load(text: &str) -> Result<Config, String> {
-    Config::parse(Path::new("node.toml"), text.as_bytes()).map_err(|error| error.to_string())
+    load_with(text, &Settings::default())
+}
+
+fn load_with(text: &str, settings: &Settings) -> Result<Config, String> {
+    Config::parse(Path::new("node.toml"), text.as_bytes(), settings)
+        .map_err(|error| error.to_string())
 }
 
 /// Each value must be refused in one line that names the key and holds the words.
@@ -241,7 +247,7 @@ fn bi05_what_is_no_configuration_is_refused_precisely() {
 #[test]
 fn bi05_bytes_that_are_no_text_are_refused_precisely() {
     let refuse = |bytes: &[u8]| {
-        Config::parse(Path::new("node.toml"), bytes)
+        Config::parse(Path::new("node.toml"), bytes, &Settings::default())
             .unwrap_err()
             .to_string()
     };
@@ -261,20 +267,23 @@ fn i5_no_cut_or_flip_of_a_configuration_panics() {
         drop(Config::parse(
             Path::new("node.toml"),
             good.get(..at).unwrap(),
+            &Settings::default(),
         ));
         for bit in 0..8 {
             let mut flipped = good.clone();
             flipped[at] ^= 1 << bit;
-            drop(Config::parse(Path::new("node.toml"), &flipped));
+            drop(Config::parse(
+                Path::new("node.toml"),
+                &flipped,
+                &Settings::default(),
+            ));
         }
     }
 }
 
 #[test]
 fn the_example_configuration_is_valid() {
-    let text = include_bytes!("../../../deploy/node.toml");
-
-    let config = Config::parse(Path::new("node.toml"), text).unwrap();
+    let config = load(include_str!("../../../deploy/node.toml")).unwrap();
 
     assert_eq!(config.endpoints.len(), 2);
 }
@@ -289,6 +298,10 @@ fn the_example_configuration_shows_every_key_and_its_default() {
     let mut spelled_out = text.to_owned();
 
     for key in keys {
+        if key == "kubernetes" {
+            assert!(text.contains("# [kubernetes]"));
+            continue;
+        }
         let shown = format!("{key} = ");
         let is_shown = |line: &str| line.trim_start_matches("# ").starts_with(&shown);
         assert!(text.lines().any(is_shown), "{key} is absent");
@@ -297,10 +310,154 @@ fn the_example_configuration_shows_every_key_and_its_default() {
         }
     }
 
-    let [as_it_is, spelled_out] =
-        [text, &spelled_out].map(|text| Config::parse(Path::new("node.toml"), text.as_bytes()));
+    let [as_it_is, spelled_out] = [text, &spelled_out].map(load);
     assert_eq!(
         format!("{:?}", as_it_is.unwrap()),
         format!("{:?}", spelled_out.unwrap())
     );
+}
+
+/// The good configuration without these keys, with this in their place.
+fn without(keys: &[&str], more: &str) -> String {
+    let is_one = |line: &str| keys.iter().any(|key| line.starts_with(&format!("{key} =")));
+    let rest: Vec<&str> = good_lines().filter(|line| !is_one(line)).collect();
+    format!("{}\n{more}", rest.join("\n"))
+}
+
+fn good_lines() -> impl Iterator<Item = &'static str> {
+    static GOOD: std::sync::LazyLock<String> = std::sync::LazyLock::new(good);
+    GOOD.lines()
+}
+
+/// What a pod template's arguments say.
+fn of_a_pod() -> Settings {
+    Settings {
+        node_name: Some("alice".to_owned()),
+        endpoints: vec!["198.51.100.1".to_owned()],
+        pins: vec![PIN.to_owned()],
+        ..Settings::default()
+    }
+}
+
+const IN_A_POD: [&str; 5] = [
+    "node_name",
+    "endpoints",
+    "pins",
+    "join_token_file",
+    "store_directory",
+];
+
+#[test]
+fn arguments_complete_what_the_settings_leave_out() {
+    let text = without(&IN_A_POD, "[kubernetes]\n");
+
+    let config = load_with(&text, &of_a_pod()).unwrap();
+
+    assert_eq!(config.node_name.to_string(), "alice");
+    assert_eq!((config.endpoints.len(), config.pins.len()), (1, 1));
+    let Store::Kubernetes(kubernetes) = &config.store else {
+        panic!("{:?}", config.store)
+    };
+    assert_eq!(kubernetes.namespace, "sotto-system");
+    assert!(kubernetes.token_file.ends_with("serviceaccount/token"));
+}
+
+#[test]
+fn a_key_in_settings_and_arguments_is_refused_by_both_names() {
+    let twice = [
+        (
+            ["node_name", "--node-name"],
+            Settings {
+                node_name: Some("bob".to_owned()),
+                ..Settings::default()
+            },
+        ),
+        (
+            ["endpoints", "--endpoint"],
+            Settings {
+                endpoints: vec!["198.51.100.9".to_owned()],
+                ..Settings::default()
+            },
+        ),
+        (
+            ["pins", "--pin"],
+            Settings {
+                pins: vec![PIN.to_owned()],
+                ..Settings::default()
+            },
+        ),
+    ];
+    for ([key, flag], settings) in twice {
+        let said = load_with(&good(), &settings).unwrap_err();
+
+        assert!(said.contains(key) && said.starts_with(flag), "{said}");
+        assert_eq!(said.lines().count(), 1);
+    }
+}
+
+#[test]
+fn bi09_a_node_without_a_name_does_not_start() {
+    let nameless = without(&["node_name"], "");
+    for name in [None, Some(""), Some("$(NODE_NAME)")] {
+        let settings = Settings {
+            node_name: name.map(str::to_owned),
+            ..Settings::default()
+        };
+
+        let said = load_with(&nameless, &settings).unwrap_err();
+
+        assert!(said.contains("spec.nodeName"), "{said}");
+        assert_eq!(said.lines().count(), 1);
+    }
+    assert!(
+        load(&with("node_name", r#""""#))
+            .unwrap_err()
+            .contains("node_name")
+    );
+}
+
+#[test]
+fn a_store_that_is_none_or_two_is_refused() {
+    let table = |inside: &str| without(&IN_A_POD, &format!("[kubernetes]\n{inside}\n"));
+    let both = without(&["join_token_file"], "[kubernetes]\n");
+    let cases = [
+        (load(&both), "choose one store"),
+        (load(&without(&["store_directory"], "")), "[kubernetes]"),
+        (
+            load(&without(&["store_directory"], "[kubernetes]\n")),
+            "join_token_file",
+        ),
+        (
+            load_with(&table("namespace = \"../x\""), &of_a_pod()),
+            "kubernetes.namespace",
+        ),
+        (
+            load_with(&table("token_file = \"token\""), &of_a_pod()),
+            "kubernetes.token_file",
+        ),
+        (
+            load_with(&table("colour = 1"), &of_a_pod()),
+            "unknown field",
+        ),
+    ];
+    for (loaded, words) in cases {
+        let said = loaded.unwrap_err();
+
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn only_trust_on_first_use_goes_without_a_pin() {
+    let trusting = Settings {
+        trust_on_first_use: true,
+        ..Settings::default()
+    };
+    let unpinned = without(&["pins"], "");
+
+    assert!(load(&unpinned).unwrap_err().contains("root create"));
+    let config = load_with(&unpinned, &trusting).unwrap();
+
+    assert_eq!(config.first_use, FirstUse::Trusted);
+    assert!(config.pins.is_empty());
 }

@@ -65,9 +65,8 @@ impl World {
 
     fn start_with(&self, floor: Floor) -> Daemon {
         let ids = MachineIds::read(&self.config).unwrap();
-        let token = keys::read_join_token(&self.config).unwrap();
-        let identity =
-            keys::open(&self.config, &ids, token.as_ref(), &mut random::system()).unwrap();
+        let invited = keys::invitation(&self.config).unwrap();
+        let identity = keys::open(&self.config, &ids, invited, &mut random::system()).unwrap();
         let (uid, key) = (identity.id.uid, identity.key.public().hash());
         let cluster = &self.config.cluster_pod_ranges;
         let peers = Peers::new(
@@ -169,7 +168,7 @@ fn a_node_asks_with_its_token_until_it_has_a_certificate() {
     daemon
         .credentials
         .enrolment()
-        .handle_submitted(request.id());
+        .handle_submitted(&request, request.id());
     assert_eq!(world.round(&mut daemon), None, "not before its time");
     world.pass(Duration::from_secs(1));
     assert_eq!(world.round(&mut daemon), Some(Ask::State(request.id())));
@@ -199,7 +198,10 @@ fn a_request_that_vanished_is_left_again_and_a_refused_one_is_made_anew_later() 
         panic!("nothing was asked")
     };
     let id = request.id();
-    daemon.credentials.enrolment().handle_submitted(id);
+    daemon
+        .credentials
+        .enrolment()
+        .handle_submitted(&request, id);
 
     daemon
         .credentials
@@ -207,6 +209,10 @@ fn a_request_that_vanished_is_left_again_and_a_refused_one_is_made_anew_later() 
         .handle_state(id, None, world.now.moment);
     world.pass(Duration::from_secs(2));
     assert!(matches!(world.round(&mut daemon), Some(Ask::Submit(_))));
+    daemon
+        .credentials
+        .enrolment()
+        .handle_submitted(&request, id);
     daemon
         .credentials
         .enrolment()

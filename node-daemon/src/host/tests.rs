@@ -1,7 +1,5 @@
 //! Hosts on which the pods' addresses are taken, and hosts on which they only seem to be.
 
-use std::path::Path;
-
 use cni_protocol::contract::{POD_LINK_GROUP, ROUTE_PROTOCOL, TUN_NAME};
 
 use super::{Gateway, HostLink, HostNetworks, HostRoute, check_networks, endpoint_mtu};
@@ -23,7 +21,7 @@ endpoints = ["198.51.100.1"]
 {endpoint_mtu}
 "#
     );
-    Config::parse(Path::new("node.toml"), text.as_bytes()).unwrap()
+    crate::sample::parse(&text)
 }
 
 fn link(index: u32, name: &str, addresses: &[&str]) -> HostLink {

@@ -35,7 +35,7 @@ impl Place {
         open(
             &self.config,
             &MachineIds::read(&self.config)?,
-            token,
+            token.map(|token| token.identity.uid),
             &mut random::system(),
         )
     }

@@ -25,7 +25,7 @@ use crate::enrol::Ask;
 use crate::guard::plan::GuardPlan;
 use crate::io::udp::LaneSocket;
 use crate::lane::LaneHandle;
-use crate::store_task::StoreCommand;
+use crate::store_task::{People, StoreCommand};
 use crate::telemetry::{Shown, Telemetry};
 use crate::watchdog::Watch;
 
@@ -46,6 +46,8 @@ pub(crate) struct Outputs {
     pub(crate) plan: GuardPlan,
     /// The store task.
     pub(crate) store: Sender<StoreCommand>,
+    /// What people are shown in the store.
+    pub(crate) people: People,
     /// The snapshot.
     pub(crate) shown: Shown,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use node_status::{
     CertificateStatus, GenerationStatus, GuardStatus, NodeStatus, PeerStatus, RefusedStatus,
-    STATUS_VERSION, TunnelStatus,
+    RootPin, STATUS_VERSION, TunnelStatus,
 };
 use tunnel_core::counters::Traffic;
 use tunnel_core::plane::Suite;
@@ -44,6 +44,7 @@ impl Node {
             .map(|certificate| CertificateStatus {
                 serial: certificate.terms().serial.0,
                 not_after: certificate.terms().not_after.0,
+                renewal_overdue: false,
             });
         let generation = self
             .credentials
@@ -52,6 +53,7 @@ impl Node {
             .map(|newest| GenerationStatus {
                 number: newest.statement().generation.0,
                 age_seconds: now.wall.duration_since(newest.made).as_secs(),
+                made: newest.made.0,
             });
         NodeStatus {
             version: STATUS_VERSION,
@@ -79,6 +81,8 @@ impl Node {
             },
             peers: self.peer_statuses(now),
             refused: self.refused(),
+            dropped_packets: self.outputs.drops().values().sum(),
+            root_pin: RootPin::Given,
         }
     }
 

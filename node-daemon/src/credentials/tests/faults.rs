@@ -11,12 +11,13 @@ use super::{World, generation};
 use crate::enrol::Ask;
 use crate::generation::Due;
 use crate::marks::MARK_FILE;
+use crate::sample;
 
 #[test]
 fn a_token_that_cannot_be_read_yet_only_delays_the_request() {
     let mut world = World::new();
     let mut daemon = world.start();
-    let token = world.config.join_token_file.clone().unwrap();
+    let token = sample::token_file(&world.config).to_owned();
     let whole = std::fs::read(&token).unwrap();
     kept_files::write(&token, &whole, 0o644).unwrap();
 
