@@ -106,7 +106,7 @@ pub enum StoreError {
         cure: &'static str,
         /// What the API server, or the way to it, said.
         #[source]
-        source: Box<kube::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The objects of a kind could not be listed since the start.
     #[error("list {kind}: not listed within {waited:?} of the start, {cure}")]
@@ -133,10 +133,26 @@ pub enum StoreError {
         #[source]
         source: node_identity::CertificateError,
     },
-    /// A request of this id was neither made nor listed here.
-    #[error("answer request {id}: no such request was listed, was the controller restarted?")]
-    UnknownRequest {
-        /// The id.
-        id: String,
+    /// Others wrote an object each time between a look and a write.
+    #[error("{verb} {object}: somebody else was faster {attempts} times, it is tried again")]
+    Contended {
+        /// What was asked, as RBAC calls it.
+        verb: &'static str,
+        /// Of which object.
+        object: String,
+        /// How often it was tried.
+        attempts: usize,
+    },
+    /// The API server made an object and gave it no UID.
+    #[error("create {object}: it has no UID, is that a Kubernetes API server?")]
+    NoUid {
+        /// The object.
+        object: String,
+    },
+    /// A call that only a store of another role answers.
+    #[error("use the store: this call is {role}'s, the store was opened for the other side")]
+    WrongRole {
+        /// Whose call it is.
+        role: &'static str,
     },
 }

@@ -1,0 +1,96 @@
+//! Events about Nodes, for `kubectl describe node` and `kubectl get events`.
+//!
+//! Events live in a namespace, Nodes do not: theirs are in `default`, as kubelet's are. An event
+//! may be lost; so one that cannot be written is a line at debug level and no error.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::api::PostParams;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::status::cut;
+use crate::view::{Notice, Severity};
+
+/// Where events about objects without a namespace are.
+const NAMESPACE: &str = "default";
+/// How long the same of the same node is not said again (a guess: what people still read).
+const PACE: Duration = Duration::from_secs(600);
+/// Most events between two of which the pace is kept; with more under way, none is written.
+const MOST: usize = 1_024;
+/// How long writing one may take.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Longest note that the API takes.
+const MAX_NOTE: usize = 1_024;
+/// Longest part of a node's name in an event's: the rest of 253 is for the time.
+const MAX_NAME: usize = 220;
+
+/// What was said of whom lately.
+#[derive(Debug, Default)]
+pub(super) struct Said(HashMap<(String, &'static str), Instant>);
+
+impl Said {
+    /// Whether it may be said now; it then counts as said.
+    pub(super) fn admits(&mut self, notice: &Notice) -> bool {
+        self.0.retain(|_, said| said.elapsed() < PACE);
+        let key = (notice.node.to_string(), notice.reason);
+        if self.0.len() >= MOST || self.0.contains_key(&key) {
+            return false;
+        }
+        self.0.insert(key, Instant::now());
+        true
+    }
+}
+
+/// Writes one event.
+pub(super) async fn write(client: &kube::Client, writer: &str, notice: Notice) {
+    let event = event(writer, &notice, Timestamp::now());
+    let api = Api::<Event>::namespaced(client.clone(), NAMESPACE);
+    let parameters = PostParams::default();
+    match timeout(LIMIT, api.create(&parameters, &event)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => debug!(node = %notice.node, %error, "Event not written"),
+        Err(_) => debug!(node = %notice.node, "Event not written in time"),
+    }
+}
+
+fn event(writer: &str, notice: &Notice, now: Timestamp) -> Event {
+    let name = notice.node.to_string();
+    let part = cut(&name, MAX_NAME);
+    let part = part.trim_end_matches(['.', '-']);
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{part}.{:x}", now.as_nanosecond())),
+            namespace: Some(NAMESPACE.to_owned()),
+            ..ObjectMeta::default()
+        },
+        regarding: Some(ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Node".to_owned()),
+            name: Some(name.clone()),
+            // As kubelet does: `kubectl describe node` looks for the name in this place.
+            uid: Some(name),
+            ..ObjectReference::default()
+        }),
+        type_: Some(
+            match notice.severity {
+                Severity::Normal => "Normal",
+                Severity::Warning => "Warning",
+            }
+            .to_owned(),
+        ),
+        reason: Some(notice.reason.to_owned()),
+        action: Some(notice.reason.to_owned()),
+        note: Some(cut(&notice.message, MAX_NOTE)),
+        event_time: Some(MicroTime(now)),
+        reporting_controller: Some(format!("{}/{writer}", cluster_api::GROUP)),
+        reporting_instance: Some(writer.to_owned()),
+        ..Event::default()
+    }
+}

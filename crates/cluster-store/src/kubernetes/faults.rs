@@ -1,0 +1,65 @@
+//! What the API server said, as a [`StoreError`] that names the object and a cure.
+
+use std::error::Error;
+
+use kube::core::Status;
+
+use crate::error::StoreError;
+
+/// Makes the error of a call that should have done `verb` on `object`.
+pub(super) fn failed(
+    verb: &'static str,
+    object: impl Into<String>,
+) -> impl FnOnce(kube::Error) -> StoreError {
+    move |error| StoreError::Api {
+        verb,
+        object: object.into(),
+        cure: cure(&error),
+        source: said(error),
+    }
+}
+
+/// Whether the object is not there.
+pub(super) fn is_absent(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.code == 404)
+}
+
+/// Whether somebody else was faster: a fresh look and another try will do.
+pub(super) fn is_conflict(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| status.code == 409)
+}
+
+fn status(error: &kube::Error) -> Option<&Status> {
+    if let kube::Error::Api(status) = error {
+        Some(status)
+    } else {
+        None
+    }
+}
+
+pub(super) fn cure(error: &kube::Error) -> &'static str {
+    match status(error).map(|status| status.code) {
+        Some(401) => "is the token expired, or of another cluster?",
+        Some(403) => "allow this verb in the role of this account",
+        Some(404) => "is the CustomResourceDefinition installed?",
+        Some(409) => "somebody else kept writing it, it is tried again",
+        Some(422) => "the schema refuses it, are the CustomResourceDefinitions of this version?",
+        Some(429) => "the API server is busy, it is tried again",
+        Some(_) => "the API server could not do it",
+        None => "is the API server reachable?",
+    }
+}
+
+/// The cause, without what the client wraps around it and would print twice.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the client's enum, not ours"
+)]
+fn said(error: kube::Error) -> Box<dyn Error + Send + Sync> {
+    match error {
+        kube::Error::Api(status) => status,
+        kube::Error::Service(error) => error,
+        kube::Error::HyperError(error) => Box::new(error),
+        other => Box::new(other),
+    }
+}

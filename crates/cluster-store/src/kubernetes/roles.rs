@@ -1,0 +1,95 @@
+//! What a store remembers besides its watches, by the side that it was opened for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use node_identity::{NodeName, NodeUid};
+use tracing::warn;
+
+use super::nodes::Present;
+use super::requests::Open;
+use super::watches::Watched;
+use super::{ControllerScope, lock, peers};
+use crate::error::StoreError;
+use crate::request::{EnrolmentRequest, RequestId};
+
+/// Requests of its own that a node remembers; there is one at a time.
+const MOST_OWN_REQUESTS: usize = 16;
+
+/// Boxed, since a program has one of them.
+pub(super) enum Role {
+    Node(Box<OfNode>),
+    Controller(Box<OfController>),
+}
+
+pub(super) struct OfNode {
+    pub(super) name: NodeName,
+    /// What was asked, by which id, and what that object is called.
+    pub(super) asked: Mutex<VecDeque<Asked>>,
+    /// The conditions that were shown last.
+    pub(super) conditions: tokio::sync::Mutex<Option<Vec<Condition>>>,
+}
+
+pub(super) struct Asked {
+    pub(super) id: RequestId,
+    pub(super) name: String,
+    pub(super) pkcs10: Vec<u8>,
+}
+
+pub(super) struct OfController {
+    pub(super) scope: ControllerScope,
+    pub(super) requests: Arc<Watched<Open>>,
+    pub(super) nodes: Arc<Watched<Present>>,
+    pub(super) shown: tokio::sync::Mutex<peers::Shown>,
+    /// Whether it was said that Pods or Nodes cannot be asked for.
+    pub(super) complained: Mutex<bool>,
+}
+
+impl OfNode {
+    pub(super) fn asked_already(&self, request: &EnrolmentRequest) -> Option<RequestId> {
+        let asked = lock(&self.asked);
+        let mut same = asked.iter().filter(|asked| asked.pkcs10 == request.pkcs10);
+        same.next_back().map(|asked| asked.id)
+    }
+
+    pub(super) fn name_of(&self, id: &RequestId) -> Option<String> {
+        let asked = lock(&self.asked);
+        let found = asked.iter().find(|asked| asked.id == *id);
+        found.map(|asked| asked.name.clone())
+    }
+
+    pub(super) fn remember(&self, asked: Asked) {
+        let mut all = lock(&self.asked);
+        if all.len() >= MOST_OWN_REQUESTS {
+            all.pop_front();
+        }
+        all.push_back(asked);
+    }
+}
+
+impl OfController {
+    /// Whether the watch shows that very Node. When it does not, that proves nothing.
+    pub(super) fn is_present(&self, uid: &NodeUid, name: &NodeName) -> bool {
+        self.nodes.is_complete()
+            && self
+                .nodes
+                .shelf()
+                .entry(name.as_str())
+                .is_some_and(|found| found.is(uid))
+    }
+
+    /// Says once that requests cannot be looked into, and once more after that it is over.
+    pub(super) fn complain<'a>(&self, mut errors: impl Iterator<Item = &'a StoreError>) {
+        let mut complained = lock(&self.complained);
+        let error = errors.next();
+        if let Some(error) = error.filter(|_| !*complained) {
+            warn!(
+                error = error as &dyn std::error::Error,
+                more = errors.count(),
+                "Requests cannot be looked into, they wait"
+            );
+        }
+        *complained = error.is_some();
+    }
+}

@@ -1,0 +1,242 @@
+//! One task for each kind that is watched: it lists once, follows the changes, fills a [`Shelf`]
+//! and wakes whoever waits. A change costs no list.
+//!
+//! When it breaks off, the watch goes on from where it was; when the server no longer knows that
+//! place (410), the kind is listed anew, with growing pauses; what was listed stays until the new
+//! list is complete. A watch that falls silent without an end (a connection that swallows
+//! everything) is noticed: the server is told to end each watch after [`WATCH_LIFE`], and 5 s
+//! after an end that did not come the stream is dropped (kube's watcher does that). Then a new
+//! connection has to answer within the limit of `patience.rs`: within a minute in all.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use kube::core::DeserializeGuard;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Resource, ResourceExt};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tracing::{debug, info, warn};
+
+use super::shelf::{Found, Kept, Shelf};
+use crate::StoreChanges;
+use crate::error::StoreError;
+use crate::published::Refusal;
+
+/// How long the server lets a watch run, in seconds as the API wants it. Bookmarks come each
+/// minute at best, so a shorter silence says nothing.
+const WATCH_LIFE: u32 = 40;
+/// Objects of one page. The largest objects that etcd takes have 1.5 MB, so a page has at most
+/// 75 MB for a moment, whoever wrote it.
+pub(super) const PAGE: u32 = 50;
+/// How long a reader waits for the first list (a guess: some 10 000 objects from a busy server).
+const FIRST_LIST_LIMIT: Duration = Duration::from_secs(20);
+/// The least time between two lists for what was left out (a guess: whoever floods the API can
+/// cause one each time).
+const LIST_PACE: Duration = Duration::from_secs(300);
+/// How long changes are gathered before somebody is woken (a guess: what nobody notices).
+const GATHER: Duration = Duration::from_millis(100);
+
+/// Where the watches tell that something changed.
+pub(super) type Wake = watch::Sender<()>;
+
+/// What every watch asks for.
+pub(super) fn watch_config() -> watcher::Config {
+    watcher::Config::default()
+        .timeout(WATCH_LIFE)
+        .page_size(PAGE)
+}
+
+/// The objects of one kind, kept up to date.
+#[derive(Debug)]
+pub(super) struct Watched<E> {
+    shelf: Mutex<Shelf<E>>,
+    is_complete: watch::Sender<bool>,
+    trouble: Mutex<Option<String>>,
+    limit: Instant,
+}
+
+impl<E: Kept> Watched<E> {
+    /// Starts to watch. `events` starts a watch anew, `read` says what of an object is kept.
+    pub(super) fn start<T, S>(
+        tasks: &mut JoinSet<()>,
+        wake: &Wake,
+        events: impl Fn() -> S + Send + 'static,
+        read: fn(T) -> Found<E>,
+    ) -> Arc<Self>
+    where
+        T: Resource + Send + 'static,
+        S: Stream<Item = watcher::Result<watcher::Event<T>>> + Send + 'static,
+    {
+        let watched = Arc::new(Self {
+            shelf: Mutex::default(),
+            is_complete: watch::Sender::new(false),
+            trouble: Mutex::default(),
+            limit: Instant::now() + FIRST_LIST_LIMIT,
+        });
+        tasks.spawn(follow(Arc::clone(&watched), wake.clone(), events, read));
+        watched
+    }
+
+    /// The objects. Waits for the first list to be complete.
+    ///
+    /// # Errors
+    /// [`StoreError::NotListed`] when it still is not, some time after the start.
+    pub(super) async fn listed(&self) -> Result<MutexGuard<'_, Shelf<E>>, StoreError> {
+        let mut complete = self.is_complete.subscribe();
+        let limit = self.limit.max(Instant::now());
+        let listed = timeout_at(limit, complete.wait_for(|complete| *complete)).await;
+        match listed {
+            Ok(Ok(_)) => Ok(self.shelf()),
+            Ok(Err(_)) | Err(_) => Err(StoreError::NotListed {
+                kind: E::KIND,
+                waited: FIRST_LIST_LIMIT,
+                cure: lock(&self.trouble)
+                    .clone()
+                    .unwrap_or_else(|| "is the API server reachable?".to_owned()),
+            }),
+        }
+    }
+
+    /// The objects as far as they are known.
+    pub(super) fn shelf(&self) -> MutexGuard<'_, Shelf<E>> {
+        lock(&self.shelf)
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        *self.is_complete.borrow()
+    }
+
+    /// Takes in what the watch brings; true if that changes anything.
+    fn take_in<T: Resource>(&self, event: watcher::Event<T>, read: fn(T) -> Found<E>) -> bool {
+        let mut shelf = self.shelf();
+        match event {
+            watcher::Event::Init => {
+                shelf.begin();
+                false
+            }
+            watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
+                let name = object.name_any();
+                shelf.put(&name, read(object))
+            }
+            watcher::Event::Delete(object) => shelf.remove(&object.name_any()),
+            watcher::Event::InitDone => {
+                let changed = shelf.complete();
+                drop(shelf);
+                !self.is_complete.send_replace(true) || changed
+            }
+        }
+    }
+
+    fn trouble_begins(&self, error: &watcher::Error) {
+        let text = error.to_string();
+        if lock(&self.trouble).replace(text).is_none() {
+            warn!(kind = E::KIND, %error, "Watch broken, what was listed is kept");
+        } else {
+            debug!(kind = E::KIND, %error, "Watch still broken");
+        }
+    }
+
+    fn trouble_ends(&self) {
+        if lock(&self.trouble).take().is_some() {
+            info!(kind = E::KIND, "Watch works again");
+        }
+    }
+}
+
+async fn follow<E: Kept, T, S>(
+    watched: Arc<Watched<E>>,
+    wake: Wake,
+    events: impl Fn() -> S,
+    read: fn(T) -> Found<E>,
+) where
+    T: Resource,
+    S: Stream<Item = watcher::Result<watcher::Event<T>>> + Send,
+{
+    loop {
+        let mut events = std::pin::pin!(events().default_backoff());
+        let next_list = Instant::now() + LIST_PACE;
+        loop {
+            let wants_list = watched.shelf().wants_list();
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = sleep_until(next_list), if wants_list => None,
+            };
+            match event {
+                Some(Ok(event)) => {
+                    if !matches!(event, watcher::Event::Init) {
+                        watched.trouble_ends();
+                    }
+                    if watched.take_in(event, read) {
+                        wake.send_replace(());
+                    }
+                }
+                Some(Err(error)) => watched.trouble_begins(&error),
+                None => break,
+            }
+        }
+    }
+}
+
+/// Reads an object that may be malformed.
+pub(super) fn guarded<K, E>(
+    object: DeserializeGuard<K>,
+    read: impl FnOnce(K) -> Found<E>,
+) -> Found<E> {
+    match object.0 {
+        Ok(object) => read(object),
+        Err(_) => Found::refused(Refusal::Malformed),
+    }
+}
+
+/// Changes of a [`KubernetesStore`](super::KubernetesStore).
+pub struct KubernetesChanges {
+    wakes: watch::Receiver<()>,
+    /// Woken, and still gathering: a cancelled wait must not lose that.
+    woken: bool,
+    poll: Duration,
+    /// The watches end with the last that needs them.
+    _tasks: Arc<JoinSet<()>>,
+}
+
+impl KubernetesChanges {
+    pub(super) fn new(wakes: watch::Receiver<()>, poll: Duration, tasks: Arc<JoinSet<()>>) -> Self {
+        Self {
+            wakes,
+            woken: false,
+            poll,
+            _tasks: tasks,
+        }
+    }
+}
+
+impl StoreChanges for KubernetesChanges {
+    async fn changed(&mut self) {
+        if !self.woken {
+            tokio::select! {
+                told = self.wakes.changed() => if told.is_err() {
+                    sleep(self.poll).await;
+                    return;
+                },
+                () = sleep(self.poll) => return,
+            }
+            self.woken = true;
+        }
+        sleep(GATHER).await;
+        self.wakes.mark_unchanged();
+        self.woken = false;
+    }
+}
+
+impl fmt::Debug for KubernetesChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KubernetesChanges").finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
