@@ -5,6 +5,7 @@
 //! published, then used: peers have to know it before it speaks. Only the first of a boot cannot wait,
 //! as there is nothing else to use.
 
+mod renewal;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,8 @@ use crate::io::random;
 use crate::keys::{self, Identity};
 use crate::marks::GenerationMark;
 use crate::peers::{Peers, Standing};
+
+pub(crate) use renewal::Renewal;
 
 /// The certificate's name in the state directory.
 pub(crate) const CERTIFICATE_FILE: &str = "certificate.der";
@@ -59,6 +62,7 @@ pub(crate) struct Credentials {
     request_refused: Refused,
     last_run_refused: Refused,
     standing: Standing,
+    renewal: Renewal,
 }
 
 /// What did not go lately, so that it is neither said nor tried again each second.
@@ -121,6 +125,7 @@ impl Credentials {
             request_refused: Refused::default(),
             last_run_refused: Refused::default(),
             standing: Standing::Good,
+            renewal: Renewal::InTime,
         };
         credentials.certificate = credentials.read_certificate()?;
         Ok(credentials)
@@ -272,6 +277,7 @@ impl Credentials {
     /// what fails is tried again.
     pub(crate) fn handle_time(&mut self, peers: &Peers, now: Now) {
         self.standing = peers.own_standing();
+        self.judge_renewal(now.wall);
         if self.standing == Standing::Revoked {
             return;
         }

@@ -110,6 +110,16 @@ impl Enrolment {
         endpoints.iter().any(lacks).then_some(Due::Endpoint)
     }
 
+    /// Whether half of the certificate's life is over: by then two renewals have failed.
+    pub(crate) fn is_overdue(certificate: Option<&NodeCertificate>, now: UnixTime) -> bool {
+        certificate
+            .map(NodeCertificate::terms)
+            .is_some_and(|terms| {
+                let life = terms.not_after.duration_since(terms.not_before);
+                now >= terms.not_before.plus(life / 2)
+            })
+    }
+
     /// Begins to ask for a certificate, unless that is under way already.
     ///
     /// # Errors

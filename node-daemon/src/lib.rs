@@ -11,6 +11,7 @@ mod clock;
 mod config;
 mod credentials;
 mod enrol;
+mod first_use;
 mod generation;
 mod guard;
 mod host;

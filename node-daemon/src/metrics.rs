@@ -44,6 +44,8 @@ impl Collector for Snapshot {
 fn encode_node(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::Result {
     let status = &telemetry.status;
     let not_after = status.certificate.as_ref().map_or(0, |it| it.not_after);
+    let overdue = status.certificate.as_ref();
+    let overdue = u64::from(overdue.is_some_and(|it| it.renewal_overdue));
     let key_age = status.generation.as_ref().map_or(0, |it| it.age_seconds);
     let refused = status.refused.len() as u64;
     let ready = u64::from(status.is_ready());
@@ -53,6 +55,11 @@ fn encode_node(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::R
         "certificate_not_after_seconds",
         "End of the certificate, Unix time",
         not_after,
+    )?;
+    lone_gauge(
+        "certificate_renewal_overdue",
+        "1 when half of the certificate's life is over and no other has come",
+        overdue,
     )?;
     lone_gauge(
         "tunnel_key_age_seconds",

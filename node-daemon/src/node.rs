@@ -5,8 +5,11 @@
 //! carries out everything that the cores want, until they want nothing more.
 
 mod carry;
+mod first_use;
 mod log;
+mod notices;
 mod outputs;
+mod pace;
 mod show;
 mod suspicion;
 
@@ -15,8 +18,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
+use cluster_store::RequestState;
 use cni_protocol::node_state::NodeState;
 use node_identity::{NodeName, NodeUid};
+use node_status::RootPin;
 use tracing::info;
 use tunnel_core::control::{AesInstructions, Control, Settings};
 use tunnel_core::counters::Traffic;
@@ -24,7 +29,7 @@ use tunnel_core::plane::{LaneEvent, PeerIndex};
 
 use crate::clock::{self, Now};
 use crate::config::{AesGcm, Config};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Renewal};
 use crate::io::random;
 use crate::lane::LaneHandle;
 use crate::peers::disk::PeersOnDisk;
@@ -34,6 +39,8 @@ use crate::store_task::StoreNews;
 use crate::watchdog::{GuardState, Watch};
 
 use carry::Lasting;
+use notices::{Kind, Told};
+use pace::Pace;
 use suspicion::Suspicions;
 
 pub(crate) use outputs::{LATELY_FILE, Outputs, tun_addresses};
@@ -57,6 +64,11 @@ pub(crate) struct Node {
     /// The admitted peers' addresses.
     endpoints: BTreeSet<IpAddr>,
     suspicions: Suspicions,
+    told: Told,
+    pace: Pace,
+    root_pin: RootPin,
+    /// Why no root is trusted on first use although the store shows some.
+    no_first_use: Option<String>,
     lately: Vec<NodeUid>,
     names: BTreeMap<PeerIndex, NodeName>,
     traffic: BTreeMap<PeerIndex, Traffic>,
@@ -85,6 +97,8 @@ pub(crate) struct Parts {
     pub(crate) credentials: Credentials,
     /// The verified set.
     pub(crate) peers: Peers,
+    /// Why its root is trusted.
+    pub(crate) root_pin: RootPin,
     /// Where it is kept.
     pub(crate) disk: PeersOnDisk,
     /// Guard, lanes, store.
@@ -126,6 +140,10 @@ impl Node {
             node_state: None,
             endpoints: BTreeSet::new(),
             suspicions: Suspicions::default(),
+            told: Told::default(),
+            pace: Pace::default(),
+            root_pin: parts.root_pin,
+            no_first_use: None,
             lately: Vec::new(),
             names: BTreeMap::new(),
             traffic: BTreeMap::new(),
@@ -157,6 +175,7 @@ impl Node {
         let now = clock::now();
         match news {
             StoreNews::Published(published) => {
+                self.trust_on_first_use(&published.roots, now);
                 self.counts.unreadable_entries = published.refused.len() as u64;
                 let learned = self.peers.absorb(&published, now.wall);
                 self.learned.merge(learned);
@@ -164,14 +183,22 @@ impl Node {
                     .credentials
                     .handle_published(&published, &self.peers, now);
                 self.outputs.ask(done);
+                for refused in self.peers.take_told() {
+                    self.tell(Kind::PeerRefused, &refused, now.moment);
+                }
             }
             StoreNews::Submitted(request, id) => {
                 self.credentials.enrolment().handle_submitted(&request, id)
             }
-            StoreNews::State(id, state) => self
-                .credentials
-                .enrolment()
-                .handle_state(id, state, now.moment),
+            StoreNews::State(id, state) => {
+                self.credentials
+                    .enrolment()
+                    .handle_state(id, state, now.moment);
+                if state == Some(RequestState::Refused) {
+                    let message = "the controller refused a certificate, its log says why";
+                    self.tell(Kind::CertificateRefused, message, now.moment);
+                }
+            }
             StoreNews::EnvelopesPublished(envelopes) => {
                 self.credentials.handle_envelopes_published(envelopes)
             }
@@ -235,15 +262,34 @@ impl Node {
         self.control.handle_timeout(now.moment);
         let learned = self.peers.expire(now.wall);
         self.learned.merge(learned);
+        let renewal = self.credentials.renewal();
         self.credentials.handle_time(&self.peers, now);
+        if self.credentials.renewal() != renewal && renewal == Renewal::InTime {
+            let message = "the certificate is past half of its life and no other has come: does the controller run?";
+            self.tell(Kind::CertificateExpiring, message, now.moment);
+        }
         self.settle(now).await;
         self.remember_lately(now);
-        self.suspicions
-            .handle_leaks(self.outputs.guard.plaintext_leaks());
+        self.look_at_guard(now);
         self.suspicions.handle_overdue(self.peers.overdue(now.wall));
         self.suspicions
             .handle_drops(|reason| self.outputs.dropped(reason), now.moment);
         self.show(now);
+    }
+
+    fn look_at_guard(&mut self, now: Now) {
+        let leaks = self.outputs.guard.plaintext_leaks();
+        let leaks = self.suspicions.handle_leaks(leaks);
+        if leaks > 0 {
+            let message = format!("{leaks} pod packets left this node in clear");
+            self.tell(Kind::PlaintextLeak, &message, now.moment);
+        }
+        let repairs = self.outputs.guard.repairs();
+        let repaired = self.suspicions.handle_repairs(repairs);
+        if !repaired.is_empty() {
+            let message = format!("put back: {}", repaired.join(", "));
+            self.tell(Kind::GuardRepaired, &message, now.moment);
+        }
     }
 
     /// When the next timeout is due.

@@ -28,6 +28,9 @@ const QUIET_FOR: Duration = Duration::from_secs(10);
 /// as it holds (a guess at what a person reads).
 const MOST_NAMED: usize = 100;
 
+/// How many of them people are told of beside the log.
+const MOST_TOLD: usize = 5;
+
 /// The verified set.
 #[derive(Debug)]
 pub(crate) struct Peers {
@@ -42,6 +45,7 @@ pub(crate) struct Peers {
     /// Refusals told lately: somebody may write and take away the same thing over and over.
     said: BTreeMap<(String, String), UnixTime>,
     conflicts: Vec<Conflict>,
+    told: Vec<String>,
 }
 
 /// This node, which is nobody's peer but takes part in the question who has which range.
@@ -153,7 +157,20 @@ impl Peers {
             refused: BTreeMap::new(),
             said: BTreeMap::new(),
             conflicts: Vec::new(),
+            told: Vec::new(),
         }
+    }
+
+    /// Trusts this root and no other. What the store shows of it counts from the next
+    /// [`Peers::absorb`] on.
+    pub(crate) fn trust(&mut self, pin: Pin) {
+        self.pins = vec![pin];
+        self.roots = TrustedRoots::new(&self.pins, []).within(self.cluster.clone());
+    }
+
+    /// The first few refusals that were said since the last call, for people who do not read logs.
+    pub(crate) fn take_told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
     }
 
     /// Takes in what the store shows.
@@ -358,6 +375,9 @@ impl Peers {
         let Unsaid { named, more } = self.unsaid(&refused, now);
         for (node, fault) in named {
             fault.say(node);
+            if self.told.len() < MOST_TOLD {
+                self.told.push(format!("{node}: {}", fault.reason));
+            }
         }
         if more > 0 {
             warn!(

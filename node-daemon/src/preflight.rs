@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use cni_protocol::contract::TUN_NAME;
 use node_identity::PodRanges;
 
-use crate::config::{Config, ConfigError, Store};
+use crate::config::{Config, ConfigError, Kubernetes, Store};
 use crate::guard::plan::GuardPlan;
-use crate::{guard, host, keys, lock};
+use crate::{first_use, guard, host, keys, lock};
 
 /// Bytes that the tunnel adds: IPv6 and UDP header, data message, padding.
 const TUNNEL_OVERHEAD: u16 = 80;
@@ -34,6 +34,7 @@ pub(crate) struct Machine {
 pub(crate) fn preflight(config: &Config) -> Result<Machine> {
     check_places(config)?;
     keys::foresee(config)?;
+    first_use::in_force(config)?;
     let host = host::read()?;
     host::check_networks(config, &host)?;
     let tun_mtu = host::endpoint_mtu(config, &host)?.saturating_sub(TUNNEL_OVERHEAD);
@@ -66,11 +67,9 @@ fn check_places(config: &Config) -> Result<()> {
         kept_files::find_directory(directory, mode)
             .with_context(|| format!("{key} = {directory:?}"))?;
     }
-    let Store::Directory {
-        directory: store, ..
-    } = &config.store
-    else {
-        return Ok(());
+    let store = match &config.store {
+        Store::Directory { directory, .. } => directory,
+        Store::Kubernetes(kubernetes) => return check_kubeconfig(kubernetes),
     };
     let fault = match std::fs::metadata(store) {
         Ok(found) if found.is_dir() => return Ok(()),
@@ -80,6 +79,15 @@ fn check_places(config: &Config) -> Result<()> {
         Err(error) => format!("cannot be looked at, is it mounted? ({error})"),
     };
     Err(ConfigError::value("store_directory", format!("{store:?}"), fault).into())
+}
+
+/// The API server itself is not asked: a node comes up without it.
+fn check_kubeconfig(kubernetes: &Kubernetes) -> Result<()> {
+    let Some(path) = &kubernetes.kubeconfig else {
+        return Ok(());
+    };
+    let value = || format!("kubernetes.kubeconfig = {path:?}");
+    std::fs::File::open(path).map(drop).with_context(value)
 }
 
 /// BI-03: a port that somebody else has is found out by taking it for a moment.

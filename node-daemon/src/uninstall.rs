@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::credentials::CERTIFICATE_FILE;
+use crate::first_use::FIRST_USE_FILE;
 use crate::guard::{self, KERNEL_SETTINGS_FILE, PodLinks};
 use crate::keys::{IDENTITY_FILE, TUNNEL_KEYS_FILE};
 use crate::lock::{LOCK_FILE, NodeLock};
@@ -58,6 +59,7 @@ fn remove_files(state: &Path, runtime: &Path) -> Result<(), FileError> {
     for name in [
         IDENTITY_FILE,
         CERTIFICATE_FILE,
+        FIRST_USE_FILE,
         MARK_FILE,
         FLOOR_FILE,
         REVOCATIONS_FILE,

@@ -122,6 +122,11 @@ impl Watch {
         lock(&self.counters).plaintext_leaks
     }
 
+    /// What was put back, by what was gone.
+    pub(crate) fn repairs(&self) -> BTreeMap<Part, u64> {
+        lock(&self.counters).repairs.clone()
+    }
+
     /// Reads all counters. Does not wait for a repair: while one goes on, what was dropped is
     /// told as of the last look.
     pub(crate) fn counters(&self) -> GuardCounters {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use cni_protocol::contract::TUN_NAME;
 use node_identity::SpiffeId;
+use node_status::RootPin;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 use tracing::info;
@@ -15,6 +16,7 @@ use tunnel_core::plane::{LaneEvent, LaneIndex};
 use super::inputs::Inputs;
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::first_use;
 use crate::guard::plan::GuardPlan;
 use crate::guard::{Guard, KERNEL_SETTINGS_FILE};
 use crate::io::random;
@@ -27,7 +29,7 @@ use crate::node::{Node, Outputs, Parts, tun_addresses};
 use crate::peers::Peers;
 use crate::peers::disk::PeersOnDisk;
 use crate::preflight::{Machine, bare_plan};
-use crate::store_task::{self, Ends, Papers, people};
+use crate::store_task::{self, Ends, Papers, People, StoreCommand, StoreNews, people};
 use crate::telemetry::Shown;
 use crate::watchdog::{GuardState, Watch};
 
@@ -41,6 +43,7 @@ struct State {
     disk: PeersOnDisk,
     peers: Peers,
     credentials: Credentials,
+    root_pin: RootPin,
 }
 
 impl State {
@@ -53,7 +56,11 @@ impl State {
         let (floor, revocations) = disk.memory()?;
         let key = identity.key.public().hash();
         let cluster = &config.cluster_pod_ranges;
-        let peers = Peers::new(id.uid, key, &config.pins, cluster, floor, revocations);
+        let pins = first_use::in_force(config)?;
+        if pins.why == RootPin::Given {
+            first_use::forget(config)?;
+        }
+        let peers = Peers::new(id.uid, key, &pins.pins, cluster, floor, revocations);
         let tunnel_keys = keys::tunnel_key_file(&config.runtime_directory);
         let credentials = Credentials::load(config, identity, &ids.boot, tunnel_keys)?;
         Ok(Self {
@@ -62,6 +69,7 @@ impl State {
             disk,
             peers,
             credentials,
+            root_pin: pins.why,
         })
     }
 }
@@ -89,9 +97,7 @@ pub(super) async fn assemble(
         .map(Arc::clone)
         .context("there is no lane")?;
     let handles = start_lanes(config, machine, queues, sockets, &events)?;
-    let (store, commands) = mpsc::channel(QUEUE);
-    let (news, store_news) = mpsc::channel(QUEUE);
-    let (people, people_end) = people();
+    let (store, people, store_news) = start_store(config, &state, tasks);
     let outputs = Outputs {
         lanes: handles,
         socket,
@@ -103,32 +109,23 @@ pub(super) async fn assemble(
     };
     let State {
         boot,
-        id,
         disk,
         peers,
         credentials,
+        root_pin,
+        ..
     } = state;
-    let papers = match credentials.certificate() {
-        Some(_) => Papers::Kept,
-        None => Papers::None,
-    };
-    let config = config.clone();
     let parts = Parts {
         config: config.clone(),
         machine,
         boot,
         credentials,
         peers,
+        root_pin,
         disk,
         outputs,
     };
     let node = Node::start(parts).await?;
-    let ends = Ends {
-        commands,
-        people: people_end,
-        news,
-    };
-    tasks.spawn(store_task::run(config, id, papers, ends));
     let (told, copies) = mpsc::channel(QUEUE);
     memory_copy::watch(told).context("watch for copies of memory")?;
     Ok((
@@ -140,6 +137,32 @@ pub(super) async fn assemble(
             copies,
         },
     ))
+}
+
+fn start_store(
+    config: &Config,
+    state: &State,
+    tasks: &mut JoinSet<()>,
+) -> (Sender<StoreCommand>, People, Receiver<StoreNews>) {
+    let (store, commands) = mpsc::channel(QUEUE);
+    let (news, store_news) = mpsc::channel(QUEUE);
+    let (people, people_end) = people();
+    let papers = match state.credentials.certificate() {
+        Some(_) => Papers::Kept,
+        None => Papers::None,
+    };
+    let ends = Ends {
+        commands,
+        people: people_end,
+        news,
+    };
+    tasks.spawn(store_task::run(
+        config.clone(),
+        state.id.clone(),
+        papers,
+        ends,
+    ));
+    (store, people, store_news)
 }
 
 fn open_each<T>(config: &Config, open: impl Fn(u16) -> Result<T>) -> Result<Vec<T>> {

@@ -11,6 +11,7 @@ use tunnel_core::plane::Suite;
 
 use super::Node;
 use crate::clock::Now;
+use crate::credentials::Renewal;
 use crate::peers::{Claims, Standing};
 use crate::telemetry::Telemetry;
 use crate::watchdog::GuardState;
@@ -34,6 +35,13 @@ impl Node {
             revocations_overdue: self.peers.overdue(now.wall).len() as u64,
             ..Telemetry::default()
         };
+        let mut status = telemetry.status.clone();
+        status.guard.plaintext_leaks = self.outputs.guard.plaintext_leaks();
+        if self.pace.is_due(&status, now.moment) {
+            let counters = self.outputs.guard.counters();
+            let shown = telemetry.clone().with_guard(counters).status;
+            self.outputs.people.show(shown);
+        }
         self.outputs.show(telemetry);
     }
 
@@ -44,7 +52,7 @@ impl Node {
             .map(|certificate| CertificateStatus {
                 serial: certificate.terms().serial.0,
                 not_after: certificate.terms().not_after.0,
-                renewal_overdue: false,
+                renewal_overdue: self.credentials.renewal() == Renewal::Overdue,
             });
         let generation = self
             .credentials
@@ -82,7 +90,7 @@ impl Node {
             peers: self.peer_statuses(now),
             refused: self.refused(),
             dropped_packets: self.outputs.drops().values().sum(),
-            root_pin: RootPin::Given,
+            root_pin: self.root_pin,
         }
     }
 
@@ -98,10 +106,12 @@ impl Node {
             .credentials
             .certificate()
             .map(node_identity::NodeCertificate::terms);
-        add(
-            !self.peers.has_root(),
-            "a root certificate that matches pins",
-        );
+        let root = match (&self.no_first_use, self.root_pin) {
+            (Some(obstacle), _) => obstacle,
+            (None, RootPin::Absent) => "a root certificate to trust on first use",
+            (None, RootPin::Given | RootPin::FirstUse) => "a root certificate that matches pins",
+        };
+        add(!self.peers.has_root(), root);
         let certificate = |what: &str| match self.credentials.obstacle() {
             Some(obstacle) => format!("{what} ({obstacle})"),
             None => what.to_owned(),

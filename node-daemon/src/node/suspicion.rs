@@ -11,6 +11,8 @@ use tracing::{error, info, warn};
 use tunnel_core::drop_reason::DropReason;
 use tunnel_core::moment::Moment;
 
+use crate::guard::counters::Part;
+
 /// How long later ones of a kind are only added up.
 const QUIET_FOR: Duration = Duration::from_secs(10);
 /// Kinds that are remembered; a flood of made-up ones must not fill memory (a guess).
@@ -22,6 +24,7 @@ pub(super) struct Suspicions {
     kinds: BTreeMap<(String, String), Kind>,
     dropped: BTreeMap<DropReason, u64>,
     leaks: u64,
+    repairs: BTreeMap<Part, u64>,
     overdue: BTreeSet<Pin>,
 }
 
@@ -63,13 +66,23 @@ impl Suspicions {
         }
     }
 
-    /// Compares the clear pod packets that left the node with the last time.
-    pub(super) fn handle_leaks(&mut self, total: u64) {
-        if total > self.leaks {
-            let count = total - self.leaks;
+    /// Compares the clear pod packets that left the node with the last time; returns how many more.
+    pub(super) fn handle_leaks(&mut self, total: u64) -> u64 {
+        let count = total.saturating_sub(self.leaks);
+        if count > 0 {
             error!(count, "Pod packets left this node in clear");
         }
         self.leaks = total;
+        count
+    }
+
+    /// Compares what the watchdog put back with the last time; returns what more there is.
+    pub(super) fn handle_repairs(&mut self, total: BTreeMap<Part, u64>) -> Vec<&'static str> {
+        let before = std::mem::replace(&mut self.repairs, total);
+        let more = self.repairs.iter();
+        more.filter(|(part, count)| before.get(part) < Some(count))
+            .map(|(part, _)| part.label())
+            .collect()
     }
 
     /// Compares the roots whose revocation list is overdue with the last time.
