@@ -1,6 +1,6 @@
 //! Nodes and roots for tests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cluster_store::{Published, PublishedNode, PublishedRoot};
 use node_identity::{
@@ -11,7 +11,7 @@ use node_identity::{
 };
 
 use crate::arguments::Settings;
-use crate::config::{Config, Store};
+use crate::config::{Config, Kubernetes, Store};
 use crate::io::random;
 
 /// Now, in every test.
@@ -204,4 +204,13 @@ pub(crate) fn token_file(config: &Config) -> &Path {
         panic!("no join token")
     };
     path
+}
+
+/// The API of a cluster, with the pod's token in this file.
+pub(crate) fn kubernetes(token_file: PathBuf) -> Kubernetes {
+    Kubernetes {
+        namespace: "sotto-system".to_owned(),
+        kubeconfig: None,
+        token_file,
+    }
 }

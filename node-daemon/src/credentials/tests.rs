@@ -1,5 +1,6 @@
 //! A node's way to its papers, with a controller and a store that the test plays.
 
+mod cluster;
 mod copies;
 mod faults;
 mod restarts;
