@@ -7,6 +7,10 @@ use thiserror::Error;
 
 const ROOT: &str = "/proc/sys";
 
+/// Where the pod template shows the node's `/proc/sys/net`: a container's own is read-only, and no
+/// runtime mounts anything inside `/proc`.
+const FROM_A_POD: &str = "/host/proc/sys";
+
 /// Why a setting could not be read or written.
 #[derive(Debug, Error)]
 pub(crate) enum SysctlError {
@@ -65,5 +69,10 @@ pub(crate) fn has_ipv6() -> bool {
 }
 
 fn path(key: &str) -> PathBuf {
-    Path::new(ROOT).join(key)
+    let from_a_pod = Path::new(FROM_A_POD).join(key);
+    if from_a_pod.exists() {
+        from_a_pod
+    } else {
+        Path::new(ROOT).join(key)
+    }
 }
