@@ -58,6 +58,21 @@ impl Pair {
     }
 }
 
+/// What lets a node in: a controller with a join token, or a Kubernetes cluster.
+pub trait Admits {
+    /// Gives a machine all that its daemon needs to enrol when it is started.
+    ///
+    /// # Errors
+    /// When a step fails.
+    fn admit(&self, node: &Node, settings: &DaemonSettings) -> Result<()>;
+}
+
+impl Admits for Controller {
+    fn admit(&self, node: &Node, settings: &DaemonSettings) -> Result<()> {
+        node.enrol(self, settings)
+    }
+}
+
 /// Enrols a node, starts its daemon, attaches a pod.
 ///
 /// # Errors
@@ -65,10 +80,10 @@ impl Pair {
 pub fn join(
     node: Node,
     pod: &str,
-    controller: &Controller,
+    home: &impl Admits,
     settings: &DaemonSettings,
 ) -> Result<Member> {
-    node.enrol(controller, settings)?;
+    home.admit(&node, settings)?;
     let daemon = node.start(settings)?;
     let pod = node
         .pod(pod)

@@ -11,6 +11,7 @@
 //! Machines use the production paths: `/run`, `/etc`, `/var` and `/opt` of each are its own.
 //! The switch answers for the default gateway, so a packet that takes the default route is seen.
 
+mod launch;
 mod link;
 mod node;
 mod place;
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
+pub use launch::Launch;
 pub use link::{Segmentation, Uplink};
 pub use node::Node;
 pub use place::Place;
@@ -133,12 +135,20 @@ impl Lab {
     pub fn node_of(&self, name: &str, store: &Path) -> Result<Node> {
         std::fs::create_dir_all(store)?;
         let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
-        let folder = self.folder.join(name);
-        let place = Place::machine(name, &folder, &self.registry)?;
+        Node::new(self.station(name, number)?, number, store, self.wires)
+    }
+
+    /// Plugs in a machine that is no node, such as an API server; `number` is the last byte of its
+    /// addresses, from 200 on, above those of nodes.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn station(&self, name: &str, number: u8) -> Result<Place> {
+        let place = Place::machine(name, &self.folder.join(name), &self.registry)?;
         place.publish(&format!("{}-{name}", self.name))?;
         link::plug_in(&self.switch, &place, number, self.wires)
             .with_context(|| format!("plug {name} into the switch"))?;
-        Node::new(place, number, store, self.wires)
+        Ok(place)
     }
 
     /// The switch: what Eve's `tcpdump` sees on its `br0` is what crosses it.

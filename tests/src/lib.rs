@@ -10,6 +10,7 @@ pub mod case;
 pub mod cluster;
 pub mod craft;
 pub mod isolation;
+pub mod kubernetes;
 pub mod lab;
 pub mod leak;
 pub mod rogue;

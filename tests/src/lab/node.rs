@@ -3,13 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::launch::Launch;
 use super::place::Place;
 use super::pod::Pod;
-use super::{Wires, link, sotto};
+use super::{Wires, link, place, sotto};
 use crate::isolation;
 
 /// Where every machine of the lab sees the store.
@@ -25,6 +27,7 @@ pub struct Node {
     number: u8,
     store: PathBuf,
     wires: Wires,
+    launch: Mutex<Launch>,
 }
 
 impl Node {
@@ -34,6 +37,7 @@ impl Node {
             number,
             store: store.to_owned(),
             wires,
+            launch: Mutex::new(Launch::with_config(sotto::NODE_CONFIG)),
         };
         node.give_store()?;
         node.give_boot_id()?;
@@ -43,6 +47,25 @@ impl Node {
     /// Its place in the order of machines, which is the last byte of its addresses.
     pub fn number(&self) -> u8 {
         self.number
+    }
+
+    /// Sets how its daemon is started from here on.
+    ///
+    /// # Errors
+    /// When another thread failed meanwhile.
+    pub fn set_launch(&self, launch: Launch) -> Result<()> {
+        let mut kept = self.launch.lock().map_err(|_| place::poisoned())?;
+        *kept = launch;
+        Ok(())
+    }
+
+    /// How its daemon is started.
+    ///
+    /// # Errors
+    /// When another thread failed meanwhile.
+    pub fn how_to_launch(&self) -> Result<Launch> {
+        let kept = self.launch.lock().map_err(|_| place::poisoned())?;
+        Ok(kept.clone())
     }
 
     /// How its uplink is.

@@ -292,7 +292,7 @@ fn raw(file: &File) -> i32 {
     file.as_raw_fd()
 }
 
-fn poisoned() -> anyhow::Error {
+pub(super) fn poisoned() -> anyhow::Error {
     anyhow::anyhow!("another thread failed while it held the lab")
 }
 

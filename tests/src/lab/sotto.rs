@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use node_status::{NodeStatus, PeerStatus, RefusedStatus};
 
 use super::PodFamilies;
+use super::launch::Launch;
 use super::node::{Node, STORE};
 use super::place::Place;
 use super::process::Process;
@@ -24,7 +25,7 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 
 const CONTROLLER_STATE: &str = "/var/lib/sotto-controller";
 const CONTROLLER_CONFIG: &str = "/etc/sotto/controller.toml";
-const NODE_CONFIG: &str = "/etc/sotto/node.toml";
+pub(super) const NODE_CONFIG: &str = "/etc/sotto/node.toml";
 const TOKEN: &str = "/etc/sotto/join-token";
 
 /// Path of a program of ours: `$SOTTO_BIN_DIR`, else beside the running test.
@@ -102,6 +103,7 @@ impl Default for DaemonSettings {
 pub struct Controller {
     place: Place,
     pin: String,
+    launch: Launch,
 }
 
 impl Controller {
@@ -123,13 +125,29 @@ service_ranges = []
 "#
             ),
         )?;
+        let pin = Self::make_root(&place, CONTROLLER_STATE)?;
+        let launch = Launch::with_config(CONTROLLER_CONFIG);
+        Ok(Self { place, pin, launch })
+    }
+
+    /// A controller whose settings come otherwise.
+    pub(crate) fn with_launch(place: Place, pin: &str, launch: Launch) -> Self {
+        Self {
+            place,
+            pin: pin.to_owned(),
+            launch,
+        }
+    }
+
+    /// Makes a root in a folder of a place and returns its pin.
+    pub(crate) fn make_root(place: &Place, state: &str) -> Result<String> {
         let said = place.run(
             &program("sotto-controller")?,
             &[
                 "root",
                 "create",
                 "--state",
-                CONTROLLER_STATE,
+                state,
                 "--trust-domain",
                 TRUST_DOMAIN,
             ],
@@ -138,8 +156,7 @@ service_ranges = []
             .split_whitespace()
             .find(|word| word.starts_with("sha256:"));
         let pin = pin.with_context(|| format!("root create printed no pin: {said}"))?;
-        let pin = pin.to_owned();
-        Ok(Self { place, pin })
+        Ok(pin.to_owned())
     }
 
     /// The pin of its root.
@@ -160,8 +177,8 @@ service_ranges = []
         self.place.spawn_with(
             "controller",
             &program("sotto-controller")?,
-            &["run", "--config", CONTROLLER_CONFIG],
-            &[("SOTTO_LOG", "debug")],
+            &self.launch.arguments,
+            &self.launch.variables(("SOTTO_LOG", "debug")),
         )
     }
 
@@ -230,7 +247,8 @@ machine_id_file = "/etc/sotto/machine-id"
 {extra}
 "#
         );
-        self.write(NODE_CONFIG, text)
+        self.write(NODE_CONFIG, text)?;
+        self.set_launch(Launch::with_config(NODE_CONFIG))
     }
 
     /// Starts the daemon and returns at once.
@@ -242,11 +260,12 @@ machine_id_file = "/etc/sotto/machine-id"
             Some(path) => path.display().to_string(),
             None => program("sotto-node")?,
         };
+        let launch = self.how_to_launch()?;
         self.spawn_with(
             "daemon",
             &daemon,
-            &["run", "--config", NODE_CONFIG],
-            &[("SOTTO_LOG", settings.log_filter.as_str())],
+            &launch.arguments,
+            &launch.variables(("SOTTO_LOG", settings.log_filter.as_str())),
         )
     }
 
@@ -359,6 +378,8 @@ machine_id_file = "/etc/sotto/machine-id"
     /// # Errors
     /// What the command says.
     pub fn daemon_command(&self, verb: &str) -> Result<String> {
-        self.run(&program("sotto-node")?, &[verb, "--config", NODE_CONFIG])
+        let arguments = self.how_to_launch()?.of_verb(verb);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.run(&program("sotto-node")?, &arguments)
     }
 }
