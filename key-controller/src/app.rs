@@ -1,36 +1,28 @@
-//! Carries out one verb; for `run`, wires everything together and sleeps between steps.
+//! Carries out one verb. `app/folders` and `app/cluster` wire a running controller together.
+
+mod cluster;
+mod folders;
+mod pace;
 
 use std::io::{ErrorKind, Write, stdout};
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use cluster_store::{ClusterStore, DirectoryStore, StoreChanges};
 use getrandom::SysRng;
 use node_identity::{TrustDomain, UnixTime};
 use rand_core::UnwrapErr;
-use service_log::chain;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info};
+use tracing::info;
 
 use crate::arguments::{Arguments, RootVerb, State, TokenVerb, Verb};
-use crate::config::Settings;
+use crate::config::{Home, Settings};
 use crate::ledger::{Ledger, LedgerFile};
-use crate::reconcile::Controller;
 use crate::signer::Signer;
 use crate::tokens::{self, Invitation};
 use crate::{hygiene, state, verbs};
-
-/// How soon what `revoke`, `approve` and `token create` wrote is seen.
-const LEDGER_POLL: Duration = Duration::from_millis(500);
-
-/// The longest sleep: revocation lists and pending requests come due without being announced.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-
-/// Pause after a failed step (a guess).
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Carries out what the command line asks for.
 pub(crate) fn run() -> Result<()> {
@@ -76,8 +68,8 @@ pub(crate) fn run() -> Result<()> {
             let (uid, key) = verbs::approve(&ledger(&state)?, &node)?;
             say(&format!("approved key {key} for {node} ({uid})"))?;
         }
-        Verb::Run { config } => {
-            let settings = Settings::read(&config)?;
+        Verb::Run(given) => {
+            let settings = given.read()?;
             service_log::start(settings.log_format, &[]);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -130,54 +122,27 @@ fn create_token(state: &State, invitation: &Invitation) -> Result<()> {
 
 async fn serve(settings: Settings) -> Result<()> {
     settings.log();
-    state::check(&settings.state_directory)?;
-    let _held = state::lock(&settings.state_directory)?;
-    let file = LedgerFile::in_folder(&settings.state_directory);
-    let ledger = file.read()?;
-    check_against(&settings, &ledger)?;
-    let signer = Signer::open(&settings.state_directory, &ledger.pin, &ledger.trust_domain)?;
-    let store = DirectoryStore::open(&settings.store_directory)?;
-    let (terminate, interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let changes = store.watch()?;
-    info!(pin = %ledger.pin, nodes = ledger.nodes.len(), "Controller started");
-    let controller = Controller::new(store, file.clone(), settings, signer);
-    keep_going(controller, &file, changes, [terminate, interrupt]).await
-}
-
-async fn keep_going<S: ClusterStore>(
-    mut controller: Controller<S>,
-    file: &LedgerFile,
-    mut changes: S::Changes,
-    [mut terminate, mut interrupt]: [Signal; 2],
-) -> Result<()> {
-    loop {
-        let stamp = file.stamp();
-        let pause = match controller.step(now()?, &mut random()).await {
-            Ok(()) => LONGEST_SLEEP,
-            Err(error) if error.may_pass() => {
-                error!(error = %chain(&error), "Step not finished, trying again");
-                RETRY_AFTER
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let ledger_changed = async {
-            while file.stamp() == stamp {
-                tokio::time::sleep(LEDGER_POLL).await;
-            }
-        };
-        tokio::select! {
-            () = changes.changed(), if pause == LONGEST_SLEEP => {}
-            () = ledger_changed, if pause == LONGEST_SLEEP => {}
-            () = tokio::time::sleep(pause) => {}
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-        }
-    }
+    let terminate = signal(SignalKind::terminate())?;
+    let interrupt = signal(SignalKind::interrupt())?;
+    let ended = Ended(terminate, interrupt);
+    match settings.home.clone() {
+        Home::Folders { state, store } => folders::serve(settings, &state, &store, ended).await,
+        Home::Kubernetes(home) => cluster::serve(settings, &home, ended).await,
+    }?;
     info!("Controller stopped");
     Ok(())
+}
+
+/// The signals that end a controller.
+struct Ended(Signal, Signal);
+
+impl Ended {
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
 }
 
 /// Settings that contradict what has been promised to nodes are refused before anything starts.

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -29,11 +29,7 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Token(TokenVerb),
     /// Run the controller until SIGTERM.
-    Run {
-        /// The settings, a TOML file.
-        #[arg(long)]
-        config: PathBuf,
-    },
+    Run(Given),
     /// Revoke a node: no peer talks to it any more, and its name is free for a new one.
     Revoke {
         #[command(flatten)]
@@ -53,6 +49,29 @@ pub(crate) enum Verb {
         #[command(flatten)]
         state: State,
     },
+}
+
+/// The settings of a running controller.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Given {
+    /// The settings, a TOML file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The settings themselves, TOML: in a pod's arguments nobody else can change them.
+    #[arg(long, value_name = "TOML")]
+    settings: Option<String>,
+}
+
+impl Given {
+    /// Reads the settings.
+    pub(crate) fn read(&self) -> Result<Settings, ConfigError> {
+        let text = self.settings.as_deref().unwrap_or_default();
+        match &self.config {
+            Some(path) => Settings::read(path),
+            None => Settings::parse(Path::new("--settings"), text.as_bytes()),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,11 +139,13 @@ impl State {
 
     /// The state folder.
     pub(crate) fn folder(&self) -> Result<PathBuf, ConfigError> {
-        let settings = self.settings()?;
-        Ok(settings.map_or_else(
-            || self.directory.clone(),
-            |settings| settings.state_directory,
-        ))
+        let Some(settings) = self.settings()? else {
+            return Ok(self.directory.clone());
+        };
+        settings.home.state_folder().ok_or(ConfigError::Keys {
+            given: "[kubernetes]",
+            cure: "this verb is for a state folder; use `sotto` with kubectl's access instead",
+        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! The controller's settings: one TOML file, read once, refused as a whole when anything in it is
 //! unknown, malformed or contradicts something else, before anything is touched.
 
+mod home;
 mod networks;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
@@ -15,6 +16,8 @@ use settings_file::{SIZE_LIMIT, SettingsError};
 use tracing::info;
 
 use crate::allocate::{Family, allocate, family};
+use home::FileHome;
+pub(crate) use home::{Home, InKubernetes, PodRangesFrom};
 use networks::{disjoint, parse_cidr, parse_network, within_family};
 
 /// One address is the daemon's own, so /31 and /32 have no pod; /30 is the first with two.
@@ -24,10 +27,11 @@ const LONGEST_IPV6_NODE_PREFIX: u8 = 126;
 /// Everything the controller can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// Folder with the root key and the ledger. Only the controller may read it.
-    pub(crate) state_directory: PathBuf,
-    /// Folder that controller and nodes share.
-    pub(crate) store_directory: PathBuf,
+    /// Where root, ledger and store are.
+    pub(crate) home: Home,
+    /// Where health and metrics are served, on loopback. Default 127.0.0.1:9470 in Kubernetes, else
+    /// nowhere.
+    pub(crate) http_address: Option<SocketAddr>,
     /// Name of the cluster in every identity; the root was made for it.
     pub(crate) trust_domain: TrustDomain,
     /// Where nodes' pod ranges are cut from.
@@ -71,6 +75,12 @@ pub(crate) enum ConfigError {
         value: String,
         cure: String,
     },
+    /// Keys that must be, or must not be, together.
+    #[error("{given}: {cure}")]
+    Keys {
+        given: &'static str,
+        cure: &'static str,
+    },
     /// Two values that cannot be together.
     #[error("{key} = {value:?} overlaps {other_key} = {other:?}: give one of them another range")]
     Overlap {
@@ -85,8 +95,10 @@ pub(crate) enum ConfigError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileSettings {
-    state_directory: PathBuf,
-    store_directory: PathBuf,
+    state_directory: Option<PathBuf>,
+    store_directory: Option<PathBuf>,
+    kubernetes: Option<home::FileKubernetes>,
+    http_address: Option<SocketAddr>,
     trust_domain: String,
     cluster_pod_ranges: Vec<String>,
     #[serde(default)]
@@ -128,9 +140,14 @@ impl Settings {
     /// Reads the settings from a file's bytes; `path` is for the error.
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ConfigError> {
         let file: FileSettings = settings_file::parse(path, bytes)?;
+        let home = Home::try_from(FileHome {
+            state_directory: file.state_directory,
+            store_directory: file.store_directory,
+            kubernetes: file.kubernetes,
+        })?;
         let settings = Self {
-            state_directory: absolute("state_directory", file.state_directory)?,
-            store_directory: absolute("store_directory", file.store_directory)?,
+            http_address: home::http_address(&home, file.http_address)?,
+            home,
             trust_domain: file.trust_domain.parse().map_err(
                 |error: node_identity::NameError| ConfigError::Value {
                     key: "trust_domain",
@@ -155,8 +172,8 @@ impl Settings {
     /// Says at start what the controller works with.
     pub(crate) fn log(&self) {
         info!(
-            state_directory = %self.state_directory.display(),
-            store_directory = %self.store_directory.display(),
+            home = %self.home,
+            http_address = ?self.http_address,
             trust_domain = %self.trust_domain,
             cluster_pod_ranges = listed(&self.cluster_pod_ranges),
             node_prefix_length_ipv4 = self.node_prefix_lengths.ipv4,
@@ -195,16 +212,6 @@ impl Settings {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let (state, store) = (&self.state_directory, &self.store_directory);
-        if state.starts_with(store) || store.starts_with(state) {
-            return Err(ConfigError::Value {
-                key: "store_directory",
-                value: store.display().to_string(),
-                cure: "it is, holds or lies in state_directory, which nodes must not reach: \
-                       give them two folders apart"
-                    .to_owned(),
-            });
-        }
         not_empty("cluster_pod_ranges", self.cluster_pod_ranges.len())?;
         not_empty("underlay_ranges", self.underlay_ranges.len())?;
         let pods: Vec<IpNetwork> = self
@@ -252,18 +259,6 @@ fn parse_all<T>(
     parse: impl Fn(&'static str, &str) -> Result<T, ConfigError>,
 ) -> Result<Vec<T>, ConfigError> {
     texts.iter().map(|text| parse(key, text)).collect()
-}
-
-fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
-    if path.is_absolute() {
-        return Ok(path);
-    }
-    let value = path.display().to_string();
-    Err(ConfigError::Value {
-        key,
-        value,
-        cure: "give an absolute path".to_owned(),
-    })
 }
 
 fn not_empty(key: &'static str, count: usize) -> Result<(), ConfigError> {

@@ -5,17 +5,18 @@
 
 mod grant;
 mod refusal;
+mod stamped;
 
 use std::net::IpAddr;
 
-use cluster_store::{EnrolmentRequest, PendingReason, TokenProof};
+use cluster_store::{EnrolmentRequest, PendingReason, Requester, TokenProof};
 use node_identity::{
-    CertificateRequest, IdentityPublic, IkHash, JoinTokenId, MAX_ADDRESSES, NodeUid, PodRanges,
-    SpiffeId, UnixTime,
+    CertificateRequest, IdentityPublic, IkHash, JoinTokenId, MAX_ADDRESSES, NodeName, NodeUid,
+    PodRanges, SpiffeId, UnixTime,
 };
 use rand_core::CryptoRng;
 
-use crate::config::Settings;
+use crate::config::{Home, Settings};
 use crate::ledger::{Ledger, NodeRecord};
 
 pub(crate) use grant::Grant;
@@ -67,6 +68,8 @@ enum Authority {
     Renewal,
     /// A join token.
     Token(JoinTokenId),
+    /// The API server vouches for the node, which has no valid certificate.
+    Stamps,
     /// An operator approved exactly this key.
     Approval,
 }
@@ -74,6 +77,7 @@ enum Authority {
 /// Decides. `random` only makes the serial.
 pub(crate) fn decide(
     request: &EnrolmentRequest,
+    requester: &Requester,
     ledger: &Ledger,
     settings: &Settings,
     now: UnixTime,
@@ -92,7 +96,15 @@ pub(crate) fn decide(
         settings,
         now,
     };
-    question.decide(random).unwrap_or_else(Decision::Refused)
+    let decision = match (&settings.home, requester) {
+        (Home::Folders { .. }, Requester::Anybody) => question.decide(random),
+        (Home::Kubernetes(home), Requester::Stamped(stamp)) => {
+            question.decide_stamped(home, stamp, random)
+        }
+        (Home::Kubernetes(_), Requester::Anybody) => Err(Refusal::NotStamped),
+        (Home::Folders { .. }, Requester::Stamped(_)) => Err(Refusal::StampedInFolder),
+    };
+    decision.unwrap_or_else(Decision::Refused)
 }
 
 impl Question<'_> {
@@ -118,15 +130,15 @@ impl Question<'_> {
         let Some(pod_ranges) = self.pod_ranges()? else {
             return Ok(Decision::Pending(PendingReason::NoFreePodRange));
         };
-        let recent = self.recent();
-        if recent.len() >= RATE_LIMIT {
+        let Some(recent) = self.recent() else {
             return Ok(Decision::Pending(PendingReason::RateLimited));
-        }
+        };
         let terms = grant::Terms {
             pod_ranges,
             recent,
             addresses: addresses.to_vec(),
             allowed: allowed.to_vec(),
+            left_out: Vec::new(),
         };
         Ok(Decision::Issue(Box::new(
             self.grant(authority, terms, random),
@@ -224,14 +236,14 @@ impl Question<'_> {
     fn needs_approval(&self, authority: Authority) -> bool {
         match authority {
             Authority::Token(_) => self.record().is_some_and(|record| record.is_live(self.now)),
-            Authority::Renewal | Authority::Approval => false,
+            Authority::Renewal | Authority::Stamps | Authority::Approval => false,
         }
     }
 
     fn allowed_addresses(&self, authority: Authority) -> &[IpAddr] {
         let by_token = match authority {
             Authority::Token(id) => self.ledger.tokens.get(&id).map(|token| &token.addresses),
-            Authority::Renewal | Authority::Approval => None,
+            Authority::Renewal | Authority::Stamps | Authority::Approval => None,
         };
         let by_record = || self.record().map(|record| &record.allowed_addresses);
         by_token.or_else(by_record).map_or(&[], Vec::as_slice)
@@ -248,17 +260,26 @@ impl Question<'_> {
             if !listed || !self.settings.may_be_underlay(*address) {
                 return Err(Refusal::AddressNotAllowed(*address));
             }
-            let owner = self.ledger.nodes.iter().find(|(uid, node)| {
-                **uid != self.identity.uid
-                    && node.is_live(self.now)
-                    && node.addresses.contains(address)
-            });
-            if let Some((_, node)) = owner {
-                let (address, owner) = (*address, node.name.clone());
+            if let Some(owner) = self.holder_of(*address) {
+                let (address, owner) = (*address, owner.clone());
                 return Err(Refusal::AddressTaken { address, owner });
             }
         }
         Ok(())
+    }
+
+    /// Another live node that has the address.
+    fn holder_of(&self, address: IpAddr) -> Option<&NodeName> {
+        let holds = |(uid, node): &(&NodeUid, &NodeRecord)| {
+            **uid != self.identity.uid
+                && node.is_live(self.now)
+                && node.addresses.contains(&address)
+        };
+        self.ledger
+            .nodes
+            .iter()
+            .find(holds)
+            .map(|(_, node)| &node.name)
     }
 
     /// The same question a short while ago, answered with a certificate that is good now.
@@ -282,12 +303,13 @@ impl Question<'_> {
         }
     }
 
-    /// V10.
-    fn recent(&self) -> Vec<UnixTime> {
+    /// V10: when certificates were signed in the last hour. `None`: too many.
+    fn recent(&self) -> Option<Vec<UnixTime>> {
         let within = |at: &&UnixTime| **at <= self.now && self.now.0 - at.0 < RATE_WINDOW_SECONDS;
-        self.record().map_or(Vec::new(), |node| {
+        let recent: Vec<UnixTime> = self.record().map_or(Vec::new(), |node| {
             node.recent.iter().filter(within).copied().collect()
-        })
+        });
+        (recent.len() < RATE_LIMIT).then_some(recent)
     }
 }
 

@@ -1,9 +1,13 @@
 //! The controller's only memory: who has which key, serial, range and address, which tokens are
 //! out, what is revoked. What is published is made from it and never read back into it.
 //!
-//! This file holds the content and questions about it; `ledger/file` keeps it on disk.
+//! This file holds the content and questions about it; `ledger/home` keeps it, on disk or in a
+//! Secret.
 
+mod error;
 mod file;
+mod home;
+mod packed;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,7 +18,12 @@ use node_identity::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use file::{LedgerError, LedgerFile};
+pub(crate) use error::LedgerError;
+pub(crate) use file::LedgerFile;
+pub(crate) use home::LedgerHome;
+#[cfg(test)]
+pub(crate) use home::MemoryLedger;
+pub(crate) use packed::{pack, unpack};
 
 /// Everything that the controller remembers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +80,19 @@ pub(crate) struct NodeRecord {
     pub(crate) awaiting: Option<IkHash>,
     /// The key that an operator allowed to.
     pub(crate) approved: Option<IkHash>,
+    /// Set while its Node object is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) departed: Option<Departure>,
+}
+
+/// That a Node object was found gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Departure {
+    /// When that was first seen.
+    pub(crate) at: UnixTime,
+    /// Too many went at once: an operator has to revoke the node by name.
+    pub(crate) held: bool,
 }
 
 /// One join token.
@@ -167,9 +189,14 @@ impl Ledger {
             .collect()
     }
 
-    /// What contradicts itself, if anything does: two owners of a range or of a key.
+    /// What contradicts itself, if anything does: two owners of a range or of a key. A revoked node
+    /// owns no range: Kubernetes gives those of a deleted Node to the next one.
     fn contradiction(&self) -> Option<String> {
-        let mut ranges = self.taken_ranges();
+        let owners = self
+            .nodes
+            .values()
+            .filter(|node| node.revoked_until.is_none());
+        let mut ranges: Vec<PodCidr> = owners.flat_map(|node| &node.pod_ranges).copied().collect();
         ranges.sort_unstable();
         let pairs = ranges.iter().zip(ranges.iter().skip(1));
         if let Some((one, other)) = pairs.clone().find(|(one, other)| one.overlaps(other)) {
@@ -190,6 +217,12 @@ impl NodeRecord {
     pub(crate) fn is_live(&self, now: UnixTime) -> bool {
         self.revoked_until.is_none() && now <= self.last_not_after
     }
+}
+
+/// A ledger of so many nodes as controllers make them, for tests.
+#[cfg(test)]
+pub(crate) fn test_ledger(nodes: usize, now: UnixTime) -> Ledger {
+    tests::realistic(nodes, now)
 }
 
 #[cfg(test)]

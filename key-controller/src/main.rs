@@ -8,16 +8,21 @@
 mod allocate;
 mod app;
 mod arguments;
+mod brake;
 mod config;
 mod decide;
 mod evidence;
+mod http;
 mod hygiene;
+mod kubernetes;
 mod ledger;
+mod metrics;
 mod naming;
 mod reconcile;
 mod revocations;
 mod signer;
 mod state;
+mod tally;
 mod tokens;
 mod verbs;
 

@@ -1,27 +1,38 @@
 //! Brings ledger and store together. Decisions are made elsewhere; here they are carried out, in
 //! the one order that is safe: the ledger first, then what is published, then the answers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod answers;
+mod departures;
+mod publishing;
+mod views;
+
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use cluster_store::{
-    Answer, ClusterStore, PendingReason, Published, PublishedNode, PublishedRoot, RefusedEntry,
-    RequestId, RequestState, StoreError, StoredRequest,
+    ClusterStore, Published, RefusedEntry, RequestId, RequestState, Requester, StoreError,
+    StoredRequest,
 };
-use node_identity::{NodeName, NodeUid, RevocationList, UnixTime};
+use node_identity::{NodeUid, RevocationList, UnixTime};
 use rand_core::CryptoRng;
 use tracing::{debug, error, info, warn};
 
 use crate::config::Settings;
 use crate::decide::{Decision, decide};
 use crate::evidence::{self, Evidence};
-use crate::ledger::{Ledger, LedgerError, LedgerFile};
+use crate::ledger::{Ledger, LedgerError, LedgerHome, NodeRecord};
 use crate::naming::Naming;
 use crate::revocations;
 use crate::signer::Signer;
+use crate::tally::Tally;
+use departures::{Departures, Revoked};
 
 /// How long an answer stays for the node to read.
 const KEEP_ANSWERS: Duration = Duration::from_secs(3600);
+
+/// How often a step decides again because somebody else wrote the ledger: a person's verbs do it
+/// once or twice (a guess).
+const MOST_TRIES: usize = 10;
 
 /// How often it is said that nothing is granted (a guess).
 const ALARM_EVERY: Duration = Duration::from_secs(60);
@@ -29,15 +40,26 @@ const ALARM_EVERY: Duration = Duration::from_secs(60);
 /// A controller at work on one ledger and one store.
 pub(crate) struct Controller<S> {
     store: S,
-    file: LedgerFile,
+    home: LedgerHome,
     settings: Settings,
     signer: Signer,
-    refusals: BTreeMap<&'static str, u64>,
+    tally: Tally,
+    signed: HashMap<NodeUid, (NodeRecord, Vec<u8>)>,
     named_refusals: Naming,
     reported: BTreeSet<RefusedEntry>,
     named_entries: Naming,
     answered: HashMap<RequestId, Instant>,
     alarmed: Option<Instant>,
+    departures: Departures,
+}
+
+/// Whether requests may be granted; lists are signed and revocations made all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signing {
+    /// They may.
+    Allowed,
+    /// They wait: what keeps others from asking in a node's name is not there.
+    Withheld,
 }
 
 /// What one look at the requests came to.
@@ -45,6 +67,15 @@ struct Settled<'a> {
     ledger: Ledger,
     answers: Vec<Decided<'a>>,
     evidence: Evidence,
+    revoked: Revoked,
+}
+
+/// What one look at the store found.
+struct Found<'a> {
+    open: &'a [&'a StoredRequest],
+    published: &'a Published,
+    signed: Option<&'a RevocationList>,
+    gone: Option<&'a BTreeSet<NodeUid>>,
 }
 
 /// Why a step was not finished. The next one starts over.
@@ -57,19 +88,11 @@ pub(crate) enum StepError {
 }
 
 impl StepError {
-    /// Whether trying again can help: a full disk may, a damaged ledger is for a person.
+    /// Whether trying again can help.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Store(_) => true,
-            Self::Ledger(error) => match error {
-                LedgerError::Read { .. }
-                | LedgerError::Write { .. }
-                | LedgerError::Conflict { .. } => true,
-                LedgerError::Missing { .. }
-                | LedgerError::Damaged { .. }
-                | LedgerError::Unsafe(_)
-                | LedgerError::Exists { .. } => false,
-            },
+            Self::Ledger(error) => error.may_pass(),
         }
     }
 }
@@ -81,78 +104,108 @@ struct Decided<'a> {
 }
 
 impl<S: ClusterStore> Controller<S> {
-    pub(crate) fn new(store: S, file: LedgerFile, settings: Settings, signer: Signer) -> Self {
+    pub(crate) fn new(
+        store: S,
+        home: LedgerHome,
+        settings: Settings,
+        signer: Signer,
+        tally: Tally,
+    ) -> Self {
         Self {
             store,
-            file,
+            home,
             settings,
             signer,
-            refusals: BTreeMap::new(),
+            tally,
+            signed: HashMap::new(),
             named_refusals: Naming::default(),
             reported: BTreeSet::new(),
             named_entries: Naming::default(),
             answered: HashMap::new(),
             alarmed: None,
+            departures: Departures::default(),
         }
     }
 
     /// Looks at everything once: requests, the list that may be due, what is published.
     pub(crate) async fn step(
         &mut self,
+        signing: Signing,
         now: UnixTime,
         random: &mut impl CryptoRng,
     ) -> Result<(), StepError> {
         let found = self.store.requests().await?;
-        let open: Vec<&StoredRequest> = found
+        let mut open: Vec<&StoredRequest> = found
             .requests
             .iter()
             .filter(|request| is_open(request.state))
             .collect();
+        let gone = self.gone(!open.is_empty()).await?;
+        if signing == Signing::Withheld {
+            open.clear();
+        }
         // Read before the ledger, which is then at least as new as anything published from it.
         let published = self.store.published().await?;
         let signed = evidence::own_list(&published, self.signer.root());
         let signed = signed.as_ref();
-        let settled = self.settle(&open, &published, signed, now, random)?;
+        let look = Found {
+            open: &open,
+            published: &published,
+            signed,
+            gone: gone.as_ref(),
+        };
+        let settled = self.settle(&look, now, random).await?;
         self.alarm(&settled.evidence);
+        self.tally.change(|counts| {
+            counts.ledger_version = settled.ledger.version;
+            counts.ledger_nodes = settled.ledger.nodes.len() as u64;
+            counts.ledger_bytes = self.home.bytes();
+        });
+        self.tell_revoked(&settled).await;
         self.publish(&settled, &published, signed, now).await?;
         self.report(found.refused.iter().chain(&published.refused));
+        let views = views::views(&settled.ledger, &settled.answers, now);
         let Settled {
             answers, ledger, ..
         } = settled;
         for answer in answers {
             self.answer(answer, &ledger).await?;
         }
+        self.store.show_nodes(&views).await?;
         if let Some(more) = self.named_refusals.rest(Instant::now()) {
-            warn!(more, totals = ?self.refusals, "More enrolments refused than are named");
+            let totals = self.tally.read().refused;
+            warn!(more, ?totals, "More enrolments refused than are named");
         }
         self.sweep(&found.requests).await
     }
 
     /// Decides all open requests on one copy of the ledger and writes that, or decides again on
     /// what somebody else wrote in between. A ledger that is proven old decides nothing.
-    fn settle<'a>(
+    async fn settle<'a>(
         &self,
-        open: &[&'a StoredRequest],
-        published: &Published,
-        signed: Option<&RevocationList>,
+        found: &Found<'a>,
         now: UnixTime,
         random: &mut impl CryptoRng,
     ) -> Result<Settled<'a>, LedgerError> {
         let root = self.signer.root();
-        let newest = signed.map(|list| list.number);
-        loop {
-            let before = self.file.read()?;
+        for _ in 0..MOST_TRIES {
+            let before = self.home.read().await?;
             let mut ledger = before.clone();
-            let evidence = Evidence::against(&before, published, signed, root, now);
-            let open = if evidence.is_empty() { open } else { &[] };
-            let answers = open
-                .iter()
-                .map(|request| {
-                    let decision = decide(&request.request, &ledger, &self.settings, now, random);
-                    enter(&decision, &mut ledger);
-                    Decided { request, decision }
-                })
-                .collect();
+            let evidence = Evidence::against(&before, found.published, found.signed, root, now);
+            let revoked = departures::revoke(&mut ledger, found, now);
+            let open = if evidence.is_empty() { found.open } else { &[] };
+            let mut answers = Vec::with_capacity(open.len());
+            for request in open {
+                let StoredRequest {
+                    request: asked,
+                    requester,
+                    ..
+                } = request;
+                let decision = decide(asked, requester, &ledger, &self.settings, now, random);
+                enter(&decision, requester, &mut ledger);
+                answers.push(Decided { request, decision });
+            }
+            let newest = found.signed.map(|list| list.number);
             if revocations::catch_up(&mut ledger, newest) {
                 warn!(
                     ?newest,
@@ -164,11 +217,12 @@ impl<S: ClusterStore> Controller<S> {
                 ledger,
                 answers,
                 evidence,
+                revoked,
             };
             if ledger == before {
                 return Ok(settled(ledger));
             }
-            match self.file.replace(ledger) {
+            match self.home.replace(ledger).await {
                 Ok(ledger) => return Ok(settled(ledger)),
                 Err(LedgerError::Conflict { .. }) => {
                     debug!("Ledger was changed by another process, deciding again");
@@ -176,10 +230,14 @@ impl<S: ClusterStore> Controller<S> {
                 Err(error) => return Err(error),
             }
         }
+        let expected = self.home.read().await?.version;
+        Err(LedgerError::Conflict { expected })
     }
 
     /// Says that nothing is granted, and what is to be done.
     fn alarm(&mut self, evidence: &Evidence) {
+        self.tally
+            .change(|counts| counts.ledger_old = !evidence.is_empty());
         if evidence.is_empty() {
             if self.alarmed.take().is_some() {
                 info!("Nothing speaks against the ledger, requests are decided again");
@@ -198,147 +256,6 @@ impl<S: ClusterStore> Controller<S> {
         }
     }
 
-    /// Publishes what is missing or differs, and takes away what belongs to revoked nodes. What
-    /// proves the ledger old stays as it is.
-    async fn publish(
-        &self,
-        settled: &Settled<'_>,
-        found: &Published,
-        signed: Option<&RevocationList>,
-        now: UnixTime,
-    ) -> Result<(), StepError> {
-        let ledger = &settled.ledger;
-        self.publish_root(ledger, found, signed).await?;
-        let newer = settled.evidence.nodes();
-        let known = ledger.nodes.iter().filter(|(uid, _)| !newer.contains(uid));
-        for (uid, node) in known {
-            let mut there = entries(found, uid, &node.name);
-            if node.revoked_until.is_some() {
-                if there.any(|there| !there.is_empty()) {
-                    self.store.withdraw_node(uid, &node.name).await?;
-                    info!(%uid, node = %node.name, "Revoked node taken out of the store");
-                }
-            } else if now <= node.not_after {
-                let wanted = match self.signer.certificate(uid, node) {
-                    Ok(wanted) => wanted,
-                    Err(error) => {
-                        error!(%uid, node = %node.name, %error, "Certificate not signed");
-                        continue;
-                    }
-                };
-                if !there.any(|there| there.certificate.as_ref() == Some(&wanted)) {
-                    self.store.publish_certificate(uid, &wanted).await?;
-                    info!(%uid, node = %node.name, serial = %node.serial, "Certificate published");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn publish_root(
-        &self,
-        ledger: &Ledger,
-        found: &Published,
-        signed: Option<&RevocationList>,
-    ) -> Result<(), StepError> {
-        let mut list = revocations::list(ledger);
-        if let Some(signed) = signed {
-            list.entries.extend(revocations::missing(ledger, signed));
-        }
-        let root = PublishedRoot {
-            pin: ledger.pin,
-            certificate: Some(self.signer.root_certificate()),
-            revocations: Some(self.signer.revocation_list(&list)),
-        };
-        if !found.roots.contains(&root) {
-            self.store.publish_root(&root).await?;
-            info!(
-                number = ledger.revocations.number,
-                "Root and revocation list published"
-            );
-        }
-        Ok(())
-    }
-
-    async fn answer(&mut self, decided: Decided<'_>, ledger: &Ledger) -> Result<(), StoreError> {
-        let Decided { request, decision } = decided;
-        let id = request.id;
-        let certificate;
-        let answer = match decision {
-            Decision::Issue(grant) => {
-                let record = &grant.record;
-                info!(
-                    %id, uid = %grant.uid, node = %record.name, serial = %record.serial,
-                    pod_ranges = %record.pod_ranges, addresses = ?record.addresses,
-                    "Certificate granted"
-                );
-                certificate = self.newest_certificate(ledger, &grant.uid);
-                Answer::Issued(&certificate)
-            }
-            Decision::Again(uid) => {
-                debug!(%id, %uid, "Newest certificate stands");
-                certificate = self.newest_certificate(ledger, &uid);
-                Answer::Issued(&certificate)
-            }
-            Decision::Pending(reason) => {
-                self.log_pending(request, reason);
-                Answer::Pending(reason)
-            }
-            Decision::AwaitApproval { uid, key } => {
-                let reason = PendingReason::AwaitsApproval;
-                if request.state != RequestState::Pending(reason) {
-                    warn!(%id, %uid, %key, "V7: live node asks for another key, approval needed");
-                }
-                Answer::Pending(reason)
-            }
-            Decision::Refused(reason) => {
-                let total = self.refusals.entry(reason.label()).or_default();
-                *total = total.saturating_add(1);
-                if self.named_refusals.admits_one(Instant::now()) {
-                    warn!(%id, reason = reason.label(), total, rule = %reason, "Enrolment refused");
-                }
-                Answer::Refused
-            }
-        };
-        if answer.state() == request.state {
-            Ok(())
-        } else {
-            self.store.answer_request(&id, answer).await
-        }
-    }
-
-    /// The certificate that was published a moment ago; empty when it could not be signed, which
-    /// was said then.
-    fn newest_certificate(&self, ledger: &Ledger, uid: &NodeUid) -> Vec<u8> {
-        let node = ledger.nodes.get(uid);
-        node.and_then(|node| self.signer.certificate(uid, node).ok())
-            .unwrap_or_default()
-    }
-
-    fn log_pending(&self, request: &StoredRequest, reason: PendingReason) {
-        if request.state != RequestState::Pending(reason) {
-            warn!(id = %request.id, %reason, "Enrolment pending");
-        }
-    }
-
-    /// Removes requests that were answered an hour ago.
-    async fn sweep(&mut self, requests: &[StoredRequest]) -> Result<(), StepError> {
-        let now = Instant::now();
-        let present: HashSet<RequestId> = requests.iter().map(|request| request.id).collect();
-        self.answered.retain(|id, _| present.contains(id));
-        for request in requests {
-            if is_open(request.state) {
-                self.answered.remove(&request.id);
-                continue;
-            }
-            let since = *self.answered.entry(request.id).or_insert(now);
-            if now.duration_since(since) >= KEEP_ANSWERS {
-                self.store.withdraw_request(&request.id).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Names each bad entry once, and again when it comes back after it was gone.
     fn report<'a>(&mut self, refused: impl Iterator<Item = &'a RefusedEntry>) {
         let now = Instant::now();
@@ -355,18 +272,6 @@ impl<S: ClusterStore> Controller<S> {
     }
 }
 
-fn entries<'a>(
-    found: &'a Published,
-    uid: &NodeUid,
-    name: &NodeName,
-) -> impl Iterator<Item = &'a PublishedNode> {
-    let (uid, name) = (*uid, name.clone());
-    found
-        .nodes
-        .iter()
-        .filter(move |node| node.may_be(&uid, &name))
-}
-
 fn is_open(state: RequestState) -> bool {
     match state {
         RequestState::Waiting | RequestState::Pending(_) => true,
@@ -374,14 +279,18 @@ fn is_open(state: RequestState) -> bool {
     }
 }
 
-fn enter(decision: &Decision, ledger: &mut Ledger) {
+fn enter(decision: &Decision, requester: &Requester, ledger: &mut Ledger) {
     match decision {
         Decision::Issue(grant) => grant.clone().enter(ledger),
-        Decision::AwaitApproval { uid, key } => {
+        // In Kubernetes the operator approves the request itself.
+        Decision::AwaitApproval { uid, key } if *requester == Requester::Anybody => {
             if let Some(node) = ledger.nodes.get_mut(uid) {
                 node.awaiting = Some(*key);
             }
         }
-        Decision::Again(_) | Decision::Pending(_) | Decision::Refused(_) => {}
+        Decision::AwaitApproval { .. }
+        | Decision::Again(_)
+        | Decision::Pending(_)
+        | Decision::Refused(_) => {}
     }
 }

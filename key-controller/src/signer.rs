@@ -116,48 +116,65 @@ impl Signer {
         Ok(key.pin())
     }
 
-    /// Reads the root and checks that it is the one that the ledger belongs to.
-    pub(crate) fn open(
-        folder: &Path,
-        pin: &Pin,
-        trust_domain: &TrustDomain,
-    ) -> Result<Self, SignerError> {
+    /// Reads the root of a folder and checks that key and certificate belong together.
+    pub(crate) fn open(folder: &Path) -> Result<Self, SignerError> {
         let path = folder.join(KEY);
-        let bytes = there(&path, kept_files::read_secret(&path, MAX_BYTES))?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| KeyError::Pem);
-        let key = text
-            .and_then(RootKey::from_pem)
-            .map_err(|source| SignerError::DamagedKey {
-                path: path.clone(),
-                source,
-            })?;
-        if key.pin() != *pin {
-            let (found, expected) = (Box::new(key.pin()), Box::new(*pin));
-            return Err(SignerError::OtherRoot {
-                path,
-                found,
-                expected,
-            });
-        }
+        let key = there(&path, kept_files::read_secret(&path, MAX_BYTES))?;
+        let key = read_key(&path, &key)?;
         let path = folder.join(CERTIFICATE);
         let bytes = there(&path, kept_files::read(&path, MAX_BYTES, Links::Refuse))?;
-        let certificate = RootCertificate::from_der(&bytes).map_err(|source| {
-            SignerError::DamagedCertificate {
-                path: path.clone(),
-                source,
-            }
-        })?;
-        if certificate.pin() != *pin {
-            return Err(SignerError::OtherCertificate { path });
+        let certificate = read_certificate(&path, &bytes)?;
+        Self { key, certificate }.matching(path)
+    }
+
+    /// Reads the root from entries of a Secret, which have the names of the files.
+    pub(crate) fn from_entries<'a>(
+        place: &str,
+        entry: impl Fn(&str) -> Option<&'a [u8]>,
+    ) -> Result<Self, SignerError> {
+        let found = |name| {
+            let path = Path::new(place).join(name);
+            let bytes = entry(name).ok_or_else(|| SignerError::Missing { path: path.clone() })?;
+            Ok((path, bytes))
+        };
+        let (path, bytes) = found(KEY)?;
+        let key = read_key(&path, bytes)?;
+        let (path, bytes) = found(CERTIFICATE)?;
+        let certificate = read_certificate(&path, bytes)?;
+        Self { key, certificate }.matching(path)
+    }
+
+    fn matching(self, path: PathBuf) -> Result<Self, SignerError> {
+        if self.certificate.pin() == self.key.pin() {
+            Ok(self)
+        } else {
+            Err(SignerError::OtherCertificate { path })
         }
-        if certificate.trust_domain() != trust_domain {
+    }
+
+    /// Checks that this is the root that the ledger belongs to; `place` is where the root came from.
+    pub(crate) fn check_is_of(
+        &self,
+        place: &Path,
+        pin: &Pin,
+        trust_domain: &TrustDomain,
+    ) -> Result<(), SignerError> {
+        let path = place.to_path_buf();
+        if self.key.pin() != *pin {
+            return Err(SignerError::OtherRoot {
+                path: path.join(KEY),
+                found: Box::new(self.key.pin()),
+                expected: Box::new(*pin),
+            });
+        }
+        if self.certificate.trust_domain() != trust_domain {
             return Err(SignerError::OtherTrustDomain {
-                path,
-                found: certificate.trust_domain().to_string(),
+                path: path.join(CERTIFICATE),
+                found: self.certificate.trust_domain().to_string(),
                 expected: trust_domain.to_string(),
             });
         }
-        Ok(Self { key, certificate })
+        Ok(())
     }
 
     /// The root certificate, DER.
@@ -200,6 +217,22 @@ impl Signer {
     pub(crate) fn revocation_list(&self, list: &RevocationList) -> Vec<u8> {
         self.key.sign_revocations(list).to_der()
     }
+}
+
+fn read_key(path: &Path, bytes: &[u8]) -> Result<RootKey, SignerError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| KeyError::Pem);
+    text.and_then(RootKey::from_pem)
+        .map_err(|source| SignerError::DamagedKey {
+            path: path.to_path_buf(),
+            source,
+        })
+}
+
+fn read_certificate(path: &Path, bytes: &[u8]) -> Result<RootCertificate, SignerError> {
+    RootCertificate::from_der(bytes).map_err(|source| SignerError::DamagedCertificate {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 /// What reading a file of the root came to.

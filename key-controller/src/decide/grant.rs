@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use node_identity::{
-    CERTIFICATE_LIFETIME, CertificateSerial, JoinTokenId, NOT_BEFORE_BACKDATE, NodeUid, PodRanges,
-    UnixTime,
+    CERTIFICATE_LIFETIME, CertificateSerial, JoinTokenId, NOT_BEFORE_BACKDATE, NodeName, NodeUid,
+    PodRanges, UnixTime,
 };
 use rand_core::CryptoRng;
 
@@ -18,6 +18,8 @@ pub(crate) struct Grant {
     pub(crate) uid: NodeUid,
     /// What the ledger will say of it.
     pub(crate) record: NodeRecord,
+    /// Addresses of the Node that are not certified, and the live nodes that have them.
+    pub(crate) left_out: Vec<(IpAddr, NodeName)>,
     used: Used,
     retired: Option<RetiredKey>,
 }
@@ -37,6 +39,7 @@ pub(super) struct Terms {
     pub(super) recent: Vec<UnixTime>,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) allowed: Vec<IpAddr>,
+    pub(super) left_out: Vec<(IpAddr, NodeName)>,
 }
 
 impl Grant {
@@ -86,9 +89,10 @@ impl Question<'_> {
             revoked_until: None,
             awaiting: None,
             approved: None,
+            departed: None,
         };
         let (used, retired) = match authority {
-            Authority::Renewal => (Used::None, None),
+            Authority::Renewal | Authority::Stamps => (Used::None, None),
             Authority::Token(id) => (Used::One(id), None),
             // A key that is replaced because it is lost may be in somebody's hands.
             Authority::Approval => (
@@ -102,6 +106,7 @@ impl Question<'_> {
         Grant {
             uid: self.identity.uid,
             record,
+            left_out: terms.left_out,
             used,
             retired,
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use node_identity::NodeName;
+use node_identity::{NodeName, PodCidr};
 
 /// Why a request is refused. The log and the counters tell; the requester is not told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,42 @@ pub(crate) enum Refusal {
     AddressTaken { address: IpAddr, owner: NodeName },
     #[error("V9: the node's pod ranges lie outside the cluster's")]
     RangesOutsideCluster,
+    #[error("V1: the request names addresses, which the Node's are to say")]
+    NamesAddresses,
+    #[error("V2: the store does not vouch for who asks")]
+    NotStamped,
+    #[error("V2: the store vouches for who asks, a token or known key is expected")]
+    StampedInFolder,
+    #[error("V2: {0:?} is not the daemon's ServiceAccount")]
+    NotTheDaemon(String),
+    #[error("V3: the requester's token is bound to no pod")]
+    NoPodBehindToken,
+    #[error("V3: the requester's token names no node")]
+    NoNodeBehindToken,
+    #[error("V3: a stamp has more than one value")]
+    AmbiguousStamps,
+    #[error("V4: the pod is gone")]
+    PodGone,
+    #[error("V4: another pod has the name")]
+    PodReplaced,
+    #[error("V4: the pod has another ServiceAccount")]
+    PodOfAnotherAccount,
+    #[error("V4: the pod is on another node")]
+    PodOnAnotherNode,
+    #[error("V4: the pod is none of the daemons' DaemonSet")]
+    PodNotOfDaemonSet,
+    #[error("V5: the Node is gone")]
+    NodeGone,
+    #[error("V5: another Node has the name")]
+    NodeReplaced,
+    #[error("V5: the Node is being deleted")]
+    NodeBeingDeleted,
+    #[error("V9: {0:?} in the Node's podCIDRs is no pod range")]
+    MalformedRange(String),
+    #[error("V9: the Node's pod ranges are not those of its live certificate")]
+    RangesChanged,
+    #[error("V9: pod range {range} is {owner}'s")]
+    RangeTaken { range: PodCidr, owner: NodeName },
 }
 
 impl Refusal {
@@ -67,12 +103,32 @@ impl Refusal {
             Self::AddressNotAllowed(_) => "address_not_allowed",
             Self::AddressTaken { .. } => "address_taken",
             Self::RangesOutsideCluster => "ranges_outside_cluster",
+            Self::NamesAddresses => "names_addresses",
+            Self::NotStamped => "not_stamped",
+            Self::StampedInFolder => "stamped_in_folder",
+            Self::NotTheDaemon(_) => "not_the_daemon",
+            Self::NoPodBehindToken => "no_pod_behind_token",
+            Self::NoNodeBehindToken => "no_node_behind_token",
+            Self::AmbiguousStamps => "ambiguous_stamps",
+            Self::PodGone => "pod_gone",
+            Self::PodReplaced => "pod_replaced",
+            Self::PodOfAnotherAccount => "pod_of_another_account",
+            Self::PodOnAnotherNode => "pod_on_another_node",
+            Self::PodNotOfDaemonSet => "pod_not_of_daemon_set",
+            Self::NodeGone => "node_gone",
+            Self::NodeReplaced => "node_replaced",
+            Self::NodeBeingDeleted => "node_being_deleted",
+            Self::MalformedRange(_) => "malformed_range",
+            Self::RangesChanged => "ranges_changed",
+            Self::RangeTaken { .. } => "range_taken",
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     /// Rule and label of every reason, read from this file: an enum cannot be walked.
     fn reasons() -> Vec<(&'static str, &'static str)> {
         let code = include_str!("refusal.rs");
@@ -94,12 +150,20 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_has_its_own_label() {
+        let reasons = reasons();
+        let labels: BTreeSet<_> = reasons.iter().map(|(_, label)| label).collect();
+
+        assert_eq!(labels.len(), reasons.len());
+    }
+
+    #[test]
     fn every_reason_stands_in_the_document_under_its_rule() {
         let document = include_str!("../../../docs/enrolment.md");
 
         let reasons = reasons();
 
-        assert!(reasons.len() >= 18, "{reasons:?}");
+        assert!(reasons.len() >= 36, "{reasons:?}");
         for (rule, label) in reasons {
             let row = document
                 .lines()

@@ -2,6 +2,7 @@
 
 mod authority;
 mod claims;
+mod stamped;
 
 use std::path::Path;
 use std::time::Duration;
@@ -58,6 +59,7 @@ impl Scene {
     fn decide(&mut self, asked: &EnrolmentRequest) -> Decision {
         decide(
             asked,
+            &Requester::Anybody,
             &self.ledger,
             &self.settings,
             self.now,
@@ -129,38 +131,6 @@ fn asks(
         mac: token.request_mac(&pkcs10),
     });
     EnrolmentRequest { pkcs10, token }
-}
-
-#[test]
-fn every_refusal_has_its_own_label() {
-    let address: IpAddr = "198.51.100.1".parse().unwrap();
-    let all = [
-        Refusal::Malformed(String::new()),
-        Refusal::NoAuthority,
-        Refusal::UnknownToken,
-        Refusal::WrongMac,
-        Refusal::TokenUsed,
-        Refusal::TokenExpired,
-        Refusal::Revoked,
-        Refusal::ForeignTrustDomain,
-        Refusal::WrongUid,
-        Refusal::WrongName,
-        Refusal::NameTaken,
-        Refusal::KeyOfRoot,
-        Refusal::KeyOfAnotherNode,
-        Refusal::RetiredKey,
-        Refusal::AddressCount(0),
-        Refusal::AddressNotAllowed(address),
-        Refusal::AddressTaken {
-            address,
-            owner: "alice".parse().unwrap(),
-        },
-        Refusal::RangesOutsideCluster,
-    ];
-
-    let labels: std::collections::BTreeSet<_> = all.iter().map(Refusal::label).collect();
-
-    assert_eq!(labels.len(), all.len());
 }
 
 proptest! {

@@ -106,6 +106,7 @@ fn record(terms: &NodeCertificateTerms) -> NodeRecord {
         revoked_until: None,
         awaiting: None,
         approved: None,
+        departed: None,
     }
 }
 

@@ -6,18 +6,17 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use kept_files::FileError;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::Ledger;
+use super::{Ledger, LedgerError};
 
 /// First words of the file, before the checksum.
 const HEADER: &str = "sotto ledger 1 sha256:";
 
 /// Some 600 bytes a node and 10 000 nodes, ten times over.
-const MAX_BYTES: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 const FILE: &str = "ledger";
 const LOCK: &str = "ledger.lock";
@@ -35,46 +34,6 @@ pub(crate) struct Stamp {
     inode: u64,
     seconds: i64,
     nanoseconds: i64,
-}
-
-/// Why the ledger cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LedgerError {
-    #[error(
-        "open ledger {}: it is missing, put back a backup taken after the last enrolment; without \
-         one, `sotto-controller root create` in an empty folder starts over, with another root",
-        path.display()
-    )]
-    Missing { path: PathBuf },
-    #[error(
-        "open ledger {}: {what}; put back a backup taken after the last enrolment, for an older \
-         one would hand out ranges twice; without one, `sotto-controller root create` in an empty \
-         folder starts over, with another root",
-        path.display()
-    )]
-    Damaged { path: PathBuf, what: String },
-    #[error(
-        "create ledger {}: there is one already, it is never replaced; put back its root's backup \
-         or name an empty folder",
-        path.display()
-    )]
-    Exists { path: PathBuf },
-    #[error("read ledger {}: may this user read it?", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("open ledger")]
-    Unsafe(#[source] FileError),
-    #[error("write ledger {}: is the disk full or read-only?", path.display())]
-    Write {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("write ledger: version {expected} was read, version {found} is on disk")]
-    Conflict { expected: u64, found: u64 },
 }
 
 impl LedgerFile {
@@ -127,10 +86,8 @@ impl LedgerFile {
         let _held = self.hold()?;
         let found = self.read()?.version;
         if found != next.version {
-            return Err(LedgerError::Conflict {
-                expected: next.version,
-                found,
-            });
+            let expected = next.version;
+            return Err(LedgerError::Conflict { expected });
         }
         next.version = next.version.saturating_add(1);
         kept_files::write(&self.path, &encode(&next), 0o600)
@@ -152,6 +109,11 @@ impl LedgerFile {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Size of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |found| found.len())
     }
 
     /// Tells one version of the file from another without reading it.
@@ -188,15 +150,25 @@ pub(super) fn encode(ledger: &Ledger) -> Zeroizing<Vec<u8>> {
         reason = "map keys are strings and nothing else can fail"
     )]
     let body = Zeroizing::new(serde_json::to_vec_pretty(ledger).expect("a ledger serializes"));
-    let mut bytes = Zeroizing::new(Vec::with_capacity(body.len() + 128));
-    bytes.extend_from_slice(HEADER.as_bytes());
-    bytes.extend_from_slice(hex(&Sha256::digest(&*body)).as_bytes());
-    bytes.push(b'\n');
-    bytes.extend_from_slice(&body);
-    bytes
+    seal(&body)
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Ledger, String> {
+    checked(serde_json::from_slice(unseal(bytes)?))
+}
+
+/// Puts the checksum before a body.
+pub(super) fn seal(body: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(body.len() + 128));
+    bytes.extend_from_slice(HEADER.as_bytes());
+    bytes.extend_from_slice(hex(&Sha256::digest(body)).as_bytes());
+    bytes.push(b'\n');
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// The body, if it is the one that the checksum was made of.
+pub(super) fn unseal(bytes: &[u8]) -> Result<&[u8], String> {
     let end = bytes
         .iter()
         .position(|byte| *byte == b'\n')
@@ -209,7 +181,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Ledger, String> {
     if hex(&Sha256::digest(body)).as_bytes() != checksum {
         return Err("its content and its checksum differ".to_owned());
     }
-    let ledger: Ledger = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    Ok(body)
+}
+
+/// A ledger that does not contradict itself.
+pub(super) fn checked(read: serde_json::Result<Ledger>) -> Result<Ledger, String> {
+    let ledger = read.map_err(|error| error.to_string())?;
     match ledger.contradiction() {
         Some(what) => Err(what),
         None => Ok(ledger),

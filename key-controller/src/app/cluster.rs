@@ -1,0 +1,206 @@
+//! A controller in Kubernetes. It steps only while it leads and refuses to grant while the policies
+//! around it do not stand; it never depends on the network that it makes possible.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use cluster_store::kubernetes::{Access, ControllerScope, KubernetesStore, connect};
+use cluster_store::{ClusterStore, StoreChanges};
+use kube::Client;
+use rand_core::Rng;
+use service_log::chain;
+use tokio::sync::watch;
+use tokio::time::{interval, sleep, timeout};
+use tracing::{error, info};
+
+use super::pace::{LONGEST_SLEEP, RETRY_AFTER, step};
+use super::{Ended, check_against, random};
+use crate::config::{InKubernetes, Settings};
+use crate::http::{self, Source};
+use crate::kubernetes::{
+    Campaign, DAEMON, Policies, SecretLedger, Standing, Verdict, lost, open_root,
+};
+use crate::ledger::{Ledger, LedgerHome};
+use crate::reconcile::{Controller, Signing};
+use crate::signer::Signer;
+use crate::tally::Tally;
+
+/// Pause between two steps: whoever writes often must not make the controller look as often (a
+/// guess between that and the two seconds in which a request is answered).
+const SHORTEST_SLEEP: Duration = Duration::from_millis(200);
+
+/// How often the policies are looked at: their loss is to be noticed within a minute.
+const POLICIES_EVERY: Duration = Duration::from_secs(20);
+
+/// How long that may take.
+const POLICIES_LIMIT: Duration = Duration::from_secs(15);
+
+/// How often it is said that they do not stand.
+const ALARM_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) async fn serve(settings: Settings, home: &InKubernetes, mut ended: Ended) -> Result<()> {
+    let access = Access {
+        kubeconfig: home.kubeconfig.clone(),
+        context: None,
+    };
+    let client = connect(&access).await?;
+    let tally = Tally::default();
+    let (mut campaign, standing) = Campaign::new(&client, &home.namespace, own_name());
+    let source = Source {
+        tally: tally.clone(),
+        standing: Some(standing.clone()),
+    };
+    let pages = match settings.http_address {
+        Some(address) => Some(http::open(address).await?),
+        None => None,
+    };
+    let pages = async {
+        match pages {
+            Some(listener) => http::serve(listener, source).await,
+            None => std::future::pending().await,
+        }
+    };
+    let leading = async {
+        let (signer, ledger) = open(&client, home, &settings).await?;
+        let signing = watch::channel(Signing::Withheld);
+        let policies = Policies::new(&client, &home.namespace);
+        tokio::select! {
+            () = campaign.run() => Ok(()),
+            () = look_after(&policies, &signing.0, &tally) => Ok(()),
+            led = lead(&client, home, settings, (signer, ledger), standing, signing.1, &tally) => led,
+        }
+    };
+    tokio::select! {
+        led = leading => led?,
+        () = pages => {}
+        () = ended.wait() => {}
+    }
+    campaign.resign().await;
+    Ok(())
+}
+
+/// Reads root and ledger and checks that they belong together and to the settings. Waits for an API
+/// server that does not answer; what is missing or damaged ends the controller.
+async fn open(
+    client: &Client,
+    home: &InKubernetes,
+    settings: &Settings,
+) -> Result<(Signer, SecretLedger)> {
+    let signer = match &home.root_directory {
+        Some(folder) => Signer::open(folder)?,
+        None => loop {
+            match open_root(client, &home.namespace).await {
+                Err(error) if error.may_pass() => retry(&error).await,
+                opened => break opened?,
+            }
+        },
+    };
+    let root = signer.root();
+    let empty = Ledger::empty(root.trust_domain().clone(), root.pin());
+    let home_of_ledger = SecretLedger::new(client, &home.namespace, empty);
+    let ledger = loop {
+        match home_of_ledger.read().await {
+            Err(error) if error.may_pass() => retry(&error).await,
+            read => break read?,
+        }
+    };
+    let place = home
+        .root_directory
+        .as_deref()
+        .unwrap_or(Path::new("Secret sotto-root"));
+    signer.check_is_of(place, &ledger.pin, &ledger.trust_domain)?;
+    check_against(settings, &ledger)?;
+    info!(pin = %ledger.pin, nodes = ledger.nodes.len(), "Controller started");
+    Ok((signer, home_of_ledger))
+}
+
+async fn retry(error: &(dyn std::error::Error + 'static)) {
+    error!(error = %chain(error), "API server not reached, trying again");
+    sleep(RETRY_AFTER).await;
+}
+
+/// Steps while it leads.
+async fn lead(
+    client: &Client,
+    home: &InKubernetes,
+    settings: Settings,
+    (signer, ledger): (Signer, SecretLedger),
+    mut standing: watch::Receiver<Standing>,
+    mut policies: watch::Receiver<Signing>,
+    tally: &Tally,
+) -> Result<()> {
+    let scope = ControllerScope {
+        namespace: home.namespace.clone(),
+        service_account: DAEMON.to_owned(),
+        daemon_set: DAEMON.to_owned(),
+        external_addresses: home.external_addresses,
+    };
+    let store = KubernetesStore::for_controller(client.clone(), scope);
+    let mut changes = store.watch().context("watch the API server")?;
+    let ledger = LedgerHome::Secret(ledger);
+    let mut controller = Controller::new(store, ledger, settings, signer, tally.clone());
+    loop {
+        let leads = |standing: &Standing| standing.leads(Instant::now());
+        if standing.wait_for(leads).await.is_err() {
+            return Ok(());
+        }
+        let signing = *policies.borrow_and_update();
+        let stepped = tokio::select! {
+            // A step that is left in the middle is a crash: the next leader takes it up.
+            () = lost(standing.clone()) => continue,
+            stepped = step(&mut controller, signing, tally) => stepped?,
+        };
+        if stepped != LONGEST_SLEEP {
+            sleep(stepped).await;
+            continue;
+        }
+        sleep(SHORTEST_SLEEP).await;
+        tokio::select! {
+            () = changes.changed() => {}
+            _ = policies.changed() => {}
+            () = lost(standing.clone()) => {}
+            () = sleep(LONGEST_SLEEP) => {}
+        }
+    }
+}
+
+/// Looks at the policies again and again and says when they do not stand.
+async fn look_after(policies: &Policies, signing: &watch::Sender<Signing>, tally: &Tally) {
+    let mut alarmed: Option<Instant> = None;
+    let mut pace = interval(POLICIES_EVERY);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pace.tick().await;
+        let faults = match timeout(POLICIES_LIMIT, policies.check()).await {
+            Ok(Ok(Verdict { faults })) => faults.join("; "),
+            Ok(Err(error)) => format!("not looked at: {}", chain(&error)),
+            Err(_) => "not looked at in time".to_owned(),
+        };
+        let now = if faults.is_empty() {
+            Signing::Allowed
+        } else {
+            Signing::Withheld
+        };
+        tally.change(|counts| counts.policies_missing = now == Signing::Withheld);
+        signing.send_if_modified(|before| std::mem::replace(before, now) != now);
+        if faults.is_empty() {
+            if alarmed.take().is_some() {
+                info!("Admission policies stand, requests are decided again");
+            }
+        } else if alarmed.is_none_or(|last| last.elapsed() >= ALARM_EVERY) {
+            alarmed = Some(Instant::now());
+            error!(
+                faults,
+                "Nothing is granted: an admission policy of Sotto's is missing or changed; who did \
+                 that? Apply the manifest again"
+            );
+        }
+    }
+}
+
+/// A name that no other controller has: the pod's, and something random, for a pod that restarts.
+fn own_name() -> String {
+    let pod = std::env::var("POD_NAME").unwrap_or_else(|_| "sotto-controller".to_owned());
+    format!("{pod}_{:016x}", random().next_u64())
+}

@@ -1,0 +1,329 @@
+//! Which of several controllers leads, by a Lease. A lease counts as expired only when it stayed
+//! unchanged for its duration on this machine's own clock; what its holder wrote of its clock is not
+//! read. That two lead for a moment is harmless: the ledger is compared and swapped.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until, timeout};
+use tracing::{info, warn};
+
+use super::{LEASE, is_conflict};
+
+/// How long a lease is good for, the others' patience with a leader that is gone.
+const DURATION: Duration = Duration::from_secs(15);
+
+/// How long a leader acts on a renewal: well below [`DURATION`], for clocks that run differently.
+const ACT: Duration = Duration::from_secs(10);
+
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long one look may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The longest duration that is believed of a lease that somebody else wrote.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How this controller stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Until when it leads.
+    pub(crate) leads_until: Option<Instant>,
+    /// When the API last answered.
+    pub(crate) answered: Option<Instant>,
+}
+
+impl Standing {
+    /// Whether it leads.
+    pub(crate) fn leads(&self, now: Instant) -> bool {
+        self.leads_until.is_some_and(|until| now < until)
+    }
+}
+
+/// What is seen of a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    version: String,
+    holder: String,
+    duration: Duration,
+}
+
+/// Judges whether a lease can be taken. Pure.
+#[derive(Debug, Default)]
+struct Judge {
+    unchanged: Option<(String, Instant)>,
+}
+
+impl Judge {
+    /// Whether nobody holds it, or its holder has been silent for its duration since it was seen
+    /// first as it is.
+    fn is_free(&mut self, seen: &Seen, now: Instant) -> bool {
+        let since = match &self.unchanged {
+            Some((version, since)) if *version == seen.version => *since,
+            Some(_) | None => {
+                self.unchanged = Some((seen.version.clone(), now));
+                now
+            }
+        };
+        seen.holder.is_empty() || now.duration_since(since) >= seen.duration
+    }
+}
+
+/// A controller that wants to lead.
+pub(crate) struct Campaign {
+    leases: Api<Lease>,
+    name: String,
+    judge: Judge,
+    standing: watch::Sender<Standing>,
+}
+
+impl Campaign {
+    /// Names the lease of a namespace; `name` must be no other controller's.
+    pub(crate) fn new(
+        client: &Client,
+        namespace: &str,
+        name: String,
+    ) -> (Self, watch::Receiver<Standing>) {
+        let (standing, seen) = watch::channel(Standing::default());
+        let campaign = Self {
+            leases: Api::namespaced(client.clone(), namespace),
+            name,
+            judge: Judge::default(),
+            standing,
+        };
+        (campaign, seen)
+    }
+
+    /// Takes and renews the lease until dropped.
+    pub(crate) async fn run(&mut self) {
+        loop {
+            let started = Instant::now();
+            match timeout(LIMIT, self.attempt(started)).await {
+                Ok(Ok(holds)) => self.stand(holds.then(|| started + ACT), true),
+                Ok(Err(error)) => {
+                    let error = service_log::chain(&error);
+                    warn!(%error, "Lease not looked at, trying again");
+                }
+                Err(_) => warn!("Lease not looked at in time, trying again"),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Gives the lease back, so that another controller need not wait.
+    pub(crate) async fn resign(self) {
+        if self.standing.borrow().leads_until.is_none() {
+            return;
+        }
+        let given_back = timeout(LIMIT, async {
+            let lease = self.leases.get(LEASE).await?;
+            if holder(&lease) == self.name {
+                self.write(lease, "").await?;
+            }
+            Ok::<_, kube::Error>(())
+        });
+        if let Ok(Err(error)) = given_back.await {
+            let error = service_log::chain(&error);
+            warn!(%error, "Lease not given back, the next leader waits for its end");
+        }
+    }
+
+    fn stand(&self, leads_until: Option<Instant>, answered: bool) {
+        let before = *self.standing.borrow();
+        let leads = leads_until.is_some();
+        if leads != before.leads_until.is_some() {
+            info!(leads, name = self.name, "Leadership changed");
+        }
+        self.standing.send_replace(Standing {
+            leads_until,
+            answered: if answered {
+                Some(Instant::now())
+            } else {
+                before.answered
+            },
+        });
+    }
+
+    /// Whether the lease is ours now.
+    async fn attempt(&mut self, now: Instant) -> Result<bool, kube::Error> {
+        let Some(lease) = self.leases.get_opt(LEASE).await? else {
+            return self.create().await;
+        };
+        let is_ours = holder(&lease) == self.name;
+        if !is_ours && !self.judge.is_free(&seen(&lease), now) {
+            return Ok(false);
+        }
+        let name = self.name.clone();
+        self.write(lease, &name).await
+    }
+
+    async fn create(&self) -> Result<bool, kube::Error> {
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(LEASE.to_owned()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec::default()),
+        };
+        let lease = held_by(lease, &self.name);
+        taken(self.leases.create(&PostParams::default(), &lease).await)
+    }
+
+    async fn write(&self, lease: Lease, holder: &str) -> Result<bool, kube::Error> {
+        let lease = held_by(lease, holder);
+        taken(
+            self.leases
+                .replace(LEASE, &PostParams::default(), &lease)
+                .await,
+        )
+    }
+}
+
+/// Waits until the controller leads no more.
+pub(crate) async fn lost(mut standing: watch::Receiver<Standing>) {
+    loop {
+        let until = standing.borrow_and_update().leads_until;
+        let Some(until) = until.filter(|until| Instant::now() < *until) else {
+            return;
+        };
+        tokio::select! {
+            () = sleep_until(until.into()) => {}
+            changed = standing.changed() => if changed.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Whoever was faster has it.
+fn taken(written: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
+    match written {
+        Ok(_) => Ok(true),
+        Err(error) if is_conflict(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn holder(lease: &Lease) -> &str {
+    let holder = lease
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.holder_identity.as_deref());
+    holder.unwrap_or_default()
+}
+
+fn seen(lease: &Lease) -> Seen {
+    let seconds = lease
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.lease_duration_seconds);
+    let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    Seen {
+        version: lease.metadata.resource_version.clone().unwrap_or_default(),
+        holder: holder(lease).to_owned(),
+        duration: seconds
+            .map_or(DURATION, Duration::from_secs)
+            .clamp(PAUSE, LONGEST),
+    }
+}
+
+fn held_by(mut lease: Lease, name: &str) -> Lease {
+    let is_new = holder(&lease) != name;
+    let spec = lease.spec.get_or_insert_default();
+    let now = MicroTime(Timestamp::now());
+    if is_new {
+        spec.acquire_time = Some(now.clone());
+        let transitions = spec.lease_transitions.unwrap_or_default().max(0);
+        spec.lease_transitions = Some(transitions.saturating_add(1));
+    }
+    spec.holder_identity = Some(name.to_owned());
+    spec.lease_duration_seconds = Some(i32::try_from(DURATION.as_secs()).unwrap_or(i32::MAX));
+    spec.renew_time = Some(now);
+    lease
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(version: &str, seconds: u64) -> Seen {
+        Seen {
+            version: version.to_owned(),
+            holder: "other".to_owned(),
+            duration: Duration::from_secs(seconds),
+        }
+    }
+
+    #[test]
+    fn cp05_a_lease_expires_only_when_it_stays_unchanged_on_our_own_clock() {
+        let (mut judge, start) = (Judge::default(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+
+        assert!(
+            !judge.is_free(&held("1", 15), start),
+            "seen for the first time"
+        );
+        assert!(!judge.is_free(&held("1", 15), after(14)));
+        assert!(!judge.is_free(&held("2", 15), after(16)), "it was renewed");
+        assert!(!judge.is_free(&held("2", 15), after(30)));
+        assert!(judge.is_free(&held("2", 15), after(31)));
+    }
+
+    #[test]
+    fn a_lease_that_was_given_back_is_free_at_once() {
+        let given_back = Seen {
+            holder: String::new(),
+            ..held("1", 15)
+        };
+
+        assert!(Judge::default().is_free(&given_back, Instant::now()));
+    }
+
+    #[test]
+    fn a_lease_of_an_absurd_duration_keeps_nobody_out_for_long() {
+        let duration = |seconds| {
+            let spec = LeaseSpec {
+                lease_duration_seconds: Some(seconds),
+                ..LeaseSpec::default()
+            };
+            let spec = Some(spec);
+            seen(&Lease {
+                spec,
+                ..Lease::default()
+            })
+            .duration
+        };
+
+        assert_eq!(duration(i32::MAX), LONGEST);
+        assert_eq!((duration(0), duration(-1)), (PAUSE, DURATION));
+    }
+
+    #[tokio::test]
+    async fn who_leads_has_lost_when_nothing_renews_it() {
+        let until = |seconds| Standing {
+            leads_until: Some(Instant::now() + Duration::from_millis(seconds)),
+            answered: None,
+        };
+        let (sender, standing) = watch::channel(until(50));
+
+        lost(standing.clone()).await;
+        sender.send_replace(until(10_000));
+
+        let waits = lost(standing);
+        tokio::pin!(waits);
+        assert!(futures_pending(&mut waits).await, "it leads again");
+        sender.send_replace(Standing::default());
+        waits.await;
+    }
+
+    async fn futures_pending(future: &mut (impl Future<Output = ()> + Unpin)) -> bool {
+        let soon = timeout(Duration::from_millis(1), future);
+        soon.await.is_err()
+    }
+}

@@ -1,0 +1,151 @@
+//! Nodes that are to go: their Node object is gone, or an operator says so in the store.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use cluster_store::{ClusterStore, Severity};
+use node_identity::{NodeName, NodeUid, UnixTime};
+use tracing::{error, info};
+
+use super::{ALARM_EVERY, Controller, Found, Settled, StepError};
+use crate::brake::{self, Braked};
+use crate::ledger::Ledger;
+use crate::revocations;
+
+/// How often the store is asked which nodes are gone, though nobody asks for a certificate.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+
+/// And though somebody does: whoever may ask often must not make the controller ask as often.
+const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(2);
+
+/// How many held nodes are named in a line of the log, or get an event.
+const MOST_NAMED: usize = 16;
+
+/// When what was last done about departures.
+#[derive(Debug, Default)]
+pub(super) struct Departures {
+    asked: Option<Instant>,
+    alarmed: Option<Instant>,
+}
+
+/// What was revoked in one look.
+#[derive(Debug, Default)]
+pub(super) struct Revoked {
+    wanted: BTreeSet<NodeUid>,
+    braked: Braked,
+}
+
+impl<S: ClusterStore> Controller<S> {
+    /// Which of the nodes are gone, where it is time to ask.
+    pub(super) async fn gone(
+        &mut self,
+        anybody_asks: bool,
+    ) -> Result<Option<BTreeSet<NodeUid>>, StepError> {
+        let pause = if anybody_asks {
+            ASK_AT_MOST_EVERY
+        } else {
+            ASK_EVERY
+        };
+        let is_due = |last: Instant| last.elapsed() >= pause;
+        if !self.departures.asked.is_none_or(is_due) {
+            return Ok(None);
+        }
+        let ledger = self.home.read().await?;
+        let believed = ledger
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.revoked_until.is_none());
+        let nodes: Vec<(NodeUid, NodeName)> = believed
+            .map(|(uid, node)| (*uid, node.name.clone()))
+            .collect();
+        let gone = self.store.departed(&nodes).await?;
+        self.departures.asked = Some(Instant::now());
+        Ok(Some(gone.into_iter().collect()))
+    }
+
+    /// Says what was revoked, and what waits for a person.
+    pub(super) async fn tell_revoked(&mut self, settled: &Settled<'_>) {
+        let Settled {
+            ledger, revoked, ..
+        } = settled;
+        let Braked {
+            revoked: departed,
+            newly_held,
+        } = &revoked.braked;
+        let name = |uid: &NodeUid| ledger.nodes.get(uid).map(|node| node.name.clone());
+        let wanted = revoked
+            .wanted
+            .iter()
+            .map(|uid| (uid, "by order of an operator"));
+        let departed = departed.iter().map(|uid| (uid, "its Node was deleted"));
+        for (uid, why) in wanted.chain(departed) {
+            let Some(node) = name(uid) else {
+                continue;
+            };
+            info!(%uid, %node, why, "Node revoked");
+            self.tally.change(|counts| counts.revoked += 1);
+            let message = format!("revoked for good: {why}");
+            self.notify(&node, Severity::Warning, "NodeRevoked", message)
+                .await;
+        }
+        for node in newly_held.iter().filter_map(name).take(MOST_NAMED) {
+            let message = "its Node is gone, as are many others within ten minutes: not revoked \
+                           until an operator does it by name"
+                .to_owned();
+            self.notify(&node, Severity::Warning, "RevocationsHeld", message)
+                .await;
+        }
+        self.alarm_held(ledger);
+    }
+
+    fn alarm_held(&mut self, ledger: &Ledger) {
+        let held: Vec<&NodeUid> = brake::held(ledger).collect();
+        self.tally.change(|counts| counts.held = held.len() as u64);
+        let is_due = |last: Instant| last.elapsed() >= ALARM_EVERY;
+        if held.is_empty() {
+            if self.departures.alarmed.take().is_some() {
+                info!("No revocation waits for an operator any more");
+            }
+        } else if self.departures.alarmed.is_none_or(is_due) {
+            self.departures.alarmed = Some(Instant::now());
+            let nodes = held.iter().filter_map(|uid| ledger.nodes.get(*uid));
+            let named: Vec<&str> = nodes
+                .map(|one| one.name.as_str())
+                .take(MOST_NAMED)
+                .collect();
+            error!(
+                held = held.len(),
+                nodes = named.join(", "),
+                "Many Nodes are gone at once and none of them is revoked: is the API server's \
+                 state right? If they are to go, `sotto revoke` each by name"
+            );
+        }
+    }
+}
+
+/// Revokes in the ledger whom an operator wants revoked, and those that are gone.
+pub(super) fn revoke(ledger: &mut Ledger, found: &Found<'_>, now: UnixTime) -> Revoked {
+    let named = found
+        .published
+        .nodes
+        .iter()
+        .filter(|node| node.revocation_wanted);
+    // Two objects can claim one node.
+    let wanted: BTreeSet<NodeUid> = named
+        .filter(|node| {
+            let record = ledger.nodes.get(&node.uid);
+            record.is_some_and(|record| {
+                record.revoked_until.is_none() && node.may_be(&node.uid, &record.name)
+            })
+        })
+        .map(|node| node.uid)
+        .collect();
+    for uid in &wanted {
+        revocations::revoke(ledger, uid, now);
+    }
+    let braked = found
+        .gone
+        .map(|gone| brake::revoke_departed(ledger, gone, now))
+        .unwrap_or_default();
+    Revoked { wanted, braked }
+}

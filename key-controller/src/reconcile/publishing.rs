@@ -1,0 +1,113 @@
+//! Publishes what the ledger says and the store lacks.
+
+use cluster_store::{ClusterStore, Published, PublishedNode, PublishedRoot};
+use node_identity::{NodeName, NodeUid, RevocationList, UnixTime};
+use tracing::{error, info};
+
+use super::{Controller, Settled, StepError};
+use crate::ledger::{Ledger, NodeRecord};
+use crate::revocations;
+use crate::signer::SignerError;
+
+impl<S: ClusterStore> Controller<S> {
+    /// Publishes what is missing or differs, and takes away what belongs to revoked nodes. What
+    /// proves the ledger old stays as it is.
+    pub(super) async fn publish(
+        &mut self,
+        settled: &Settled<'_>,
+        found: &Published,
+        signed: Option<&RevocationList>,
+        now: UnixTime,
+    ) -> Result<(), StepError> {
+        let ledger = &settled.ledger;
+        self.publish_root(ledger, found, signed).await?;
+        self.signed.retain(|uid, _| ledger.nodes.contains_key(uid));
+        let newer = settled.evidence.nodes();
+        let known = ledger.nodes.iter().filter(|(uid, _)| !newer.contains(uid));
+        for (uid, node) in known {
+            let mut there = entries(found, uid, &node.name);
+            if node.revoked_until.is_some() {
+                if there.any(|there| !there.is_empty()) {
+                    self.store.withdraw_node(uid, &node.name).await?;
+                    info!(%uid, node = %node.name, "Revoked node taken out of the store");
+                }
+            } else if now <= node.not_after {
+                let wanted = match self.certificate(uid, node) {
+                    Ok(wanted) => wanted,
+                    Err(error) => {
+                        error!(%uid, node = %node.name, %error, "Certificate not signed");
+                        continue;
+                    }
+                };
+                if !there.any(|there| there.certificate.as_ref() == Some(&wanted)) {
+                    self.store.publish_certificate(uid, &wanted).await?;
+                    info!(%uid, node = %node.name, serial = %node.serial, "Certificate published");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish_root(
+        &self,
+        ledger: &Ledger,
+        found: &Published,
+        signed: Option<&RevocationList>,
+    ) -> Result<(), StepError> {
+        let mut list = revocations::list(ledger);
+        if let Some(signed) = signed {
+            list.entries.extend(revocations::missing(ledger, signed));
+        }
+        let root = PublishedRoot {
+            pin: ledger.pin,
+            certificate: Some(self.signer.root_certificate()),
+            revocations: Some(self.signer.revocation_list(&list)),
+        };
+        if !found.roots.contains(&root) {
+            self.store.publish_root(&root).await?;
+            info!(
+                number = ledger.revocations.number,
+                "Root and revocation list published"
+            );
+        }
+        Ok(())
+    }
+
+    /// The node's newest certificate. Signing is deterministic: what was signed once is kept.
+    pub(super) fn certificate(
+        &mut self,
+        uid: &NodeUid,
+        node: &NodeRecord,
+    ) -> Result<Vec<u8>, SignerError> {
+        if let Some((record, certificate)) = self.signed.get(uid) {
+            if record == node {
+                return Ok(certificate.clone());
+            }
+        }
+        let certificate = self.signer.certificate(uid, node)?;
+        self.signed
+            .insert(*uid, (node.clone(), certificate.clone()));
+        Ok(certificate)
+    }
+
+    /// The certificate that was published a moment ago; empty when it could not be signed, which
+    /// was said then.
+    pub(super) fn newest_certificate(&mut self, ledger: &Ledger, uid: &NodeUid) -> Vec<u8> {
+        let Some(node) = ledger.nodes.get(uid) else {
+            return Vec::new();
+        };
+        self.certificate(uid, node).unwrap_or_default()
+    }
+}
+
+fn entries<'a>(
+    found: &'a Published,
+    uid: &NodeUid,
+    name: &NodeName,
+) -> impl Iterator<Item = &'a PublishedNode> {
+    let (uid, name) = (*uid, name.clone());
+    found
+        .nodes
+        .iter()
+        .filter(move |node| node.may_be(&uid, &name))
+}

@@ -1,0 +1,63 @@
+//! What the controller counts and measures, for `/metrics` and for its own log lines.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Shared by the steps and by whoever shows the counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally(Arc<Mutex<Counts>>);
+
+/// The counts of this process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Certificates granted.
+    pub(crate) issued: u64,
+    /// Requests that began to wait.
+    pub(crate) pending: u64,
+    /// Requests refused, by reason.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// Nodes revoked.
+    pub(crate) revoked: u64,
+    /// Version of the ledger.
+    pub(crate) ledger_version: u64,
+    /// Nodes in the ledger.
+    pub(crate) ledger_nodes: u64,
+    /// Bytes of the ledger as it was written last; 0 until then.
+    pub(crate) ledger_bytes: u64,
+    /// Steps that were not finished.
+    pub(crate) failed_steps: u64,
+    /// Whether this controller leads.
+    pub(crate) leads: bool,
+    /// Nothing is granted: the ledger is older than what was signed from it.
+    pub(crate) ledger_old: bool,
+    /// Nothing is granted: an admission policy is missing or changed.
+    pub(crate) policies_missing: bool,
+    /// Nodes whose revocation waits for an operator.
+    pub(crate) held: u64,
+}
+
+impl Tally {
+    /// Changes the counts.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts a refusal; returns how many there were for the reason.
+    pub(crate) fn refused(&self, label: &'static str) -> u64 {
+        let mut total = 0;
+        self.change(|counts| {
+            let count = counts.refused.entry(label).or_default();
+            *count = count.saturating_add(1);
+            total = *count;
+        });
+        total
+    }
+
+    /// The counts as they are.
+    pub(crate) fn read(&self) -> Counts {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
