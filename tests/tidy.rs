@@ -84,7 +84,15 @@ const EDGES: [(&str, &[&str]); 15] = [
             "settings-file",
         ],
     ),
-    ("sotto", &["node-status"]),
+    (
+        "sotto",
+        &[
+            "cluster-api",
+            "cluster-store",
+            "node-identity",
+            "node-status",
+        ],
+    ),
     (
         "sotto-tests",
         &["node-identity", "node-status", "tunnel-core"],
