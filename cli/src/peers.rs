@@ -1,150 +1,246 @@
-//! `sotto peers`: the other nodes.
+//! `sotto peers`: the nodes of the cluster, one node as a report, or what this machine's daemon
+//! knows of the others.
 
-use anyhow::Result;
-use node_status::{NodeStatus, PeerStatus, TunnelStatus};
+pub(crate) mod machine;
+
+use anyhow::{Result, bail};
+use cluster_api::{Peer, PeerStatus};
+use kube::ResourceExt;
+use kube::api::ListParams;
+use node_identity::{NodeName, UnixTime};
 use serde::Serialize;
 
-use crate::Output;
-use crate::printable::json;
-use crate::table::{bytes, span, table, until};
+use crate::cluster::{Cluster, Listed};
+use crate::health;
+use crate::output::{Answer, Output, render};
+use crate::table::table;
+use crate::times::{age, date, now, unix};
+
+/// How many names a message about an unknown one offers.
+const NAMES_OFFERED: usize = 20;
 
 #[derive(Serialize)]
 struct Peers<'a> {
-    peers: &'a [PeerStatus],
-    refused: &'a [node_status::RefusedStatus],
+    peers: &'a [Peer],
+    malformed: &'a [(String, String)],
 }
 
-/// Prints who is believed, with tunnels and traffic, and who is not, with the reason.
+/// Prints all nodes, or a report on one.
 ///
 /// # Errors
-/// When it cannot be written as JSON.
-pub(crate) fn print(status: &NodeStatus, output: Output) -> Result<String> {
-    match output {
-        Output::Json => Ok(json(&Peers {
-            peers: &status.peers,
-            refused: &status.refused,
-        })?),
-        Output::Table => Ok(text(status)),
+/// When the API server does not answer or refuses, or there is no such node.
+pub(crate) async fn run(
+    cluster: &Cluster,
+    node: Option<&NodeName>,
+    output: Output,
+) -> Result<Answer> {
+    let Some(node) = node else {
+        let mut listed = cluster.list::<Peer>(ListParams::default()).await?;
+        listed.objects.sort_by_key(ResourceExt::name_any);
+        return Ok(Answer::fine(all(&listed, output, now())?));
+    };
+    match cluster.find::<Peer>(None, node.as_str()).await? {
+        Some(peer) => {
+            let text = render(&peer, output, |peer| report(peer, now()))?;
+            Ok(Answer::fine(text))
+        }
+        None => bail!("{}", unknown(cluster, node).await),
     }
 }
 
-fn text(status: &NodeStatus) -> String {
-    if status.peers.is_empty() && status.refused.is_empty() {
-        return "No other node is known yet.".to_owned();
-    }
-    let heading = [
-        "NODE",
-        "IDENTITY",
-        "TUNNEL",
-        "HANDSHAKE",
-        "SUITE",
-        "ENDPOINT",
-        "RX",
-        "TX",
-        "POD RANGES",
-        "CERTIFICATE ENDS",
+/// What to say of a node that there is not.
+pub(crate) async fn unknown(cluster: &Cluster, node: &NodeName) -> String {
+    let known = cluster.list::<Peer>(ListParams::default()).await;
+    let mut names: Vec<String> = known
+        .map(|listed| listed.objects.iter().map(ResourceExt::name_any).collect())
+        .unwrap_or_default();
+    names.sort();
+    let more = names.len().saturating_sub(NAMES_OFFERED);
+    names.truncate(NAMES_OFFERED);
+    let offered = match (names.as_slice(), more) {
+        ([], _) => "no node is known".to_owned(),
+        (names, 0) => format!("known are {}", names.join(", ")),
+        (names, more) => format!("known are {} and {more} more", names.join(", ")),
+    };
+    format!("look up node {node}: there is none of that name; {offered}")
+}
+
+fn all(listed: &Listed<Peer>, output: Output, now: UnixTime) -> Result<String> {
+    let peers = Peers {
+        peers: &listed.objects,
+        malformed: &listed.malformed,
+    };
+    render(&peers, output, |_| {
+        if listed.objects.is_empty() && listed.malformed.is_empty() {
+            return "No node is known yet: do the daemons and the controller run?".to_owned();
+        }
+        let mut heading = vec![
+            "NODE",
+            "IDENTITY",
+            "TUNNELS",
+            "OLDEST HANDSHAKE",
+            "KEY AGE",
+            "ENDPOINT",
+            "MTU",
+            "RX",
+            "TX",
+            "DROPS",
+            "AGE",
+        ];
+        if output == Output::Wide {
+            heading.extend(["LANES", "GENERATION", "VERSION", "POD RANGES"]);
+        }
+        let mut rows = vec![heading.into_iter().map(str::to_owned).collect()];
+        rows.extend(listed.objects.iter().map(|peer| row(peer, output, now)));
+        for (name, reason) in &listed.malformed {
+            rows.push(vec![name.clone(), format!("malformed: {reason}")]);
+        }
+        table(&rows)
+    })
+}
+
+fn row(peer: &Peer, output: Output, now: UnixTime) -> Vec<String> {
+    let or_dash = |text: &str| {
+        if text.is_empty() {
+            "-".to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
+    let none = PeerStatus::default();
+    let status = peer.status.as_ref().unwrap_or(&none);
+    let number = |number: String| {
+        if peer.status.is_some() {
+            number
+        } else {
+            "-".to_owned()
+        }
+    };
+    let mut cells = vec![
+        peer.name_any(),
+        format!("{:?}", peer.spec.identity),
+        or_dash(&status.summary.tunnels),
+        age(status.oldest_handshake.as_ref(), now),
+        age(status.key_made.as_ref(), now),
+        or_dash(&status.endpoint),
+        number(status.path_mtu.to_string()),
+        or_dash(&status.summary.received),
+        or_dash(&status.summary.sent),
+        number(status.dropped_packets.to_string()),
+        age(peer.metadata.creation_timestamp.as_ref(), now),
     ];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
-    rows.extend(status.peers.iter().map(row));
+    if output == Output::Wide {
+        cells.extend([
+            number(status.lanes.to_string()),
+            number(status.generation.to_string()),
+            or_dash(&status.daemon_version),
+            or_dash(&peer.spec.pod_ranges.join(", ")),
+        ]);
+    }
+    cells
+}
+
+fn report(peer: &Peer, now: UnixTime) -> String {
+    let mut rows = vec![
+        ("Node", peer.name_any()),
+        ("UID", peer.spec.node_uid.clone()),
+        ("Identity", format!("{:?}", peer.spec.identity)),
+        ("Reason", peer.spec.reason.clone()),
+        ("Pod ranges", peer.spec.pod_ranges.join(", ")),
+        (
+            "Certificate",
+            match (peer.spec.certificate_serial, &peer.spec.not_after) {
+                (Some(serial), Some(end)) => {
+                    format!("serial {serial}, ends {}", date(unix(end), now))
+                }
+                (Some(serial), None) => format!("serial {serial}"),
+                (None, _) => "none yet".to_owned(),
+            },
+        ),
+        (
+            "Well",
+            health::ailment(peer).map_or_else(|| "yes".to_owned(), |why| format!("no: {why}")),
+        ),
+    ];
+    match &peer.status {
+        Some(status) => rows.extend(status_rows(status, now)),
+        None => rows.push(("Daemon", "has reported nothing yet".to_owned())),
+    }
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| vec![name.to_owned(), value])
+        .collect();
     let mut text = table(&rows);
-    if !status.refused.is_empty() {
-        let mut rows = vec![vec!["REFUSED".to_owned(), "REASON".to_owned()]];
+    if let Some(status) = &peer.status {
+        text.push_str(&details(status, now));
+    }
+    text
+}
+
+fn status_rows(status: &PeerStatus, now: UnixTime) -> Vec<(&'static str, String)> {
+    vec![
+        ("Endpoint", status.endpoint.clone()),
+        (
+            "Tunnels",
+            format!("{} up of {}", status.tunnels_up, status.tunnels_total),
+        ),
+        (
+            "Oldest handshake",
+            age(status.oldest_handshake.as_ref(), now),
+        ),
+        (
+            "Key",
+            format!(
+                "generation {}, {} old",
+                status.generation,
+                age(status.key_made.as_ref(), now)
+            ),
+        ),
+        (
+            "Traffic",
+            format!(
+                "{} received, {} sent, {} packets dropped",
+                status.summary.received, status.summary.sent, status.dropped_packets
+            ),
+        ),
+        (
+            "Daemon",
+            format!(
+                "{}, {} lanes, MTU {}",
+                status.daemon_version, status.lanes, status.path_mtu
+            ),
+        ),
+    ]
+}
+
+fn details(status: &PeerStatus, now: UnixTime) -> String {
+    let mut text = String::new();
+    if !status.conditions.is_empty() {
+        let heading = ["CONDITION", "STATUS", "SINCE", "REASON", "MESSAGE"];
+        let mut rows = vec![heading.map(str::to_owned).to_vec()];
+        rows.extend(status.conditions.iter().map(|one| {
+            vec![
+                one.type_.clone(),
+                one.status.clone(),
+                age(Some(&one.last_transition_time), now),
+                one.reason.clone(),
+                one.message.clone(),
+            ]
+        }));
+        text.push_str("\n\n");
+        text.push_str(&table(&rows));
+    }
+    if !status.unhealthy_peers.is_empty() {
+        let mut rows = vec![vec!["PEER NOT WELL".to_owned(), "REASON".to_owned()]];
         rows.extend(
             status
-                .refused
+                .unhealthy_peers
                 .iter()
-                .map(|refused| vec![refused.node.clone(), refused.reason.clone()]),
+                .map(|one| vec![one.node.clone(), one.reason.clone()]),
         );
         text.push_str("\n\n");
         text.push_str(&table(&rows));
     }
     text
-}
-
-fn row(peer: &PeerStatus) -> Vec<String> {
-    let tunnel = match peer.tunnel {
-        TunnelStatus::Up => "up",
-        TunnelStatus::Agreeing => "agreeing",
-        TunnelStatus::Idle => "idle",
-    };
-    vec![
-        peer.node.clone(),
-        "Verified".to_owned(),
-        tunnel.to_owned(),
-        peer.handshake_age_seconds
-            .map_or_else(|| "-".to_owned(), |age| format!("{} ago", span(age))),
-        peer.suite.clone().unwrap_or_else(|| "-".to_owned()),
-        peer.endpoints
-            .first()
-            .map_or_else(|| "-".to_owned(), ToString::to_string),
-        bytes(peer.received_bytes),
-        bytes(peer.sent_bytes),
-        peer.pod_ranges.join(", "),
-        until(peer.not_after),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use node_status::{NodeStatus, PeerStatus, RefusedStatus, TunnelStatus};
-
-    use super::print;
-    use crate::Output;
-
-    fn status() -> NodeStatus {
-        let bob = PeerStatus {
-            node: "bob".to_owned(),
-            identity: "spiffe://sotto.test/node/8d2d5c1e-98a1-4b4e-9d21-6f2f0d4c7a11/bob"
-                .to_owned(),
-            not_after: 0,
-            generation: 1,
-            pod_ranges: vec!["10.244.2.0/24".to_owned()],
-            endpoints: vec!["198.51.100.2".parse().unwrap()],
-            tunnel: TunnelStatus::Up,
-            handshake_age_seconds: Some(61),
-            suite: Some("AES-256-GCM".to_owned()),
-            received_bytes: 1400,
-            sent_bytes: 12,
-        };
-        let mallory = RefusedStatus {
-            node: "mallory".to_owned(),
-            reason: "no pinned root signed it".to_owned(),
-        };
-        NodeStatus {
-            peers: vec![bob],
-            refused: vec![mallory],
-            ..NodeStatus::default()
-        }
-    }
-
-    #[test]
-    fn a_table_names_peers_and_why_others_are_refused() {
-        let text = print(&status(), Output::Table).unwrap();
-
-        let bob = text.lines().nth(1).unwrap();
-        assert!(
-            [
-                "bob",
-                "up",
-                "1m 1s ago",
-                "AES-256-GCM",
-                "198.51.100.2",
-                "1.4 kB",
-                "12 B"
-            ]
-            .iter()
-            .all(|word| bob.contains(word)),
-            "{bob}"
-        );
-        assert!(text.contains("mallory  no pinned root signed it"), "{text}");
-    }
-
-    #[test]
-    fn json_holds_the_same() {
-        let json: serde_json::Value =
-            serde_json::from_str(&print(&status(), Output::Json).unwrap()).unwrap();
-
-        assert_eq!(json["peers"][0]["tunnel"], "up");
-        assert_eq!(json["refused"][0]["node"], "mallory");
-    }
 }

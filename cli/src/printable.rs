@@ -4,6 +4,7 @@
 //! the screen, write over a line or answer as if it were typed; Unicode's invisible ones can show a
 //! line in another order than it has.
 
+use anyhow::Context;
 use serde::Serialize;
 
 /// The text with such characters spelled out, as `\u{1b}`.
@@ -28,6 +29,21 @@ pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
             shown.push_str(&format!("\\u{unit:04x}"));
         }
     }))
+}
+
+/// A value as YAML. Where its writer would leave such characters as they are it is written as JSON,
+/// which every reader of YAML reads.
+///
+/// # Errors
+/// When it cannot be written at all.
+pub(crate) fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
+    let text = serde_saphyr::to_string(value).context("write as YAML")?;
+    let is_fit = |c: char| c == '\n' || !(c.is_control() || is_invisible(c));
+    if text.chars().all(is_fit) {
+        Ok(text)
+    } else {
+        Ok(json(value)?)
+    }
 }
 
 fn spell(
@@ -60,7 +76,7 @@ fn is_invisible(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{json, printable};
+    use super::{json, printable, yaml};
 
     const FOREIGN: &str = "mallory\u{1b}[2J\u{7f}\u{9b}31m\r\n\u{202e}";
 
@@ -85,5 +101,22 @@ mod tests {
             serde_json::from_str::<Vec<String>>(&text).unwrap(),
             [FOREIGN]
         );
+    }
+
+    #[test]
+    fn bi16_yaml_has_none_either_and_is_the_same_value() {
+        for foreign in [FOREIGN, "\u{202e}", "plain", "two\nlines", "- a: b #c"] {
+            let text = yaml(&[foreign]).unwrap();
+
+            assert!(
+                text.chars().all(|c| c == '\n' || !c.is_control()),
+                "{text:?}"
+            );
+            assert!(!text.contains('\u{202e}'), "{text:?}");
+            assert_eq!(
+                serde_saphyr::from_str::<Vec<String>>(&text).unwrap(),
+                [foreign]
+            );
+        }
     }
 }

@@ -1,118 +1,257 @@
-//! `sotto status`: this node.
+//! `sotto status`: the cluster at a glance, or this machine's node.
+
+pub(crate) mod machine;
 
 use anyhow::Result;
-use node_status::{GuardStatus, NodeStatus, TunnelStatus};
+use cluster_api::{IdentityState, Peer, RevocationList};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use kube::core::ApiResource;
+use node_identity::UnixTime;
+use serde::Serialize;
 
-use crate::Output;
-use crate::printable::json;
-use crate::table::{span, table, until};
+use crate::cluster::{Cluster, Listed, Seen, seen};
+use crate::health;
+use crate::names::{CONTROLLER, POLICIES};
+use crate::output::{Answer, Output, Verdict, render};
+use crate::roots::{self, RootSeen};
+use crate::table::table;
+use crate::times::{date, now};
 
-/// Prints the node's own state.
+/// What was looked up.
+struct Facts {
+    lists: Seen<Listed<RevocationList>>,
+    peers: Listed<Peer>,
+    lease: Seen<Option<Lease>>,
+    missing_policies: Seen<Vec<String>>,
+}
+
+/// The cluster at a glance.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Glance {
+    roots: Vec<Root>,
+    nodes: Nodes,
+    controller: String,
+    admission_policies: String,
+    unhealthy: Vec<Unhealthy>,
+    wrong: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Root {
+    pin: String,
+    list_number: u64,
+    revoked: usize,
+    next_update: String,
+    overdue: bool,
+}
+
+#[derive(Default, Serialize)]
+struct Nodes {
+    verified: usize,
+    pending: usize,
+    expired: usize,
+    revoked: usize,
+}
+
+#[derive(Serialize)]
+struct Unhealthy {
+    node: String,
+    reason: String,
+}
+
+/// Looks at the cluster.
 ///
 /// # Errors
-/// When it cannot be written as JSON.
-pub(crate) fn print(status: &NodeStatus, output: Output) -> Result<String> {
-    match output {
-        Output::Json => Ok(json(status)?),
-        Output::Table => Ok(text(status)),
+/// When nothing at all could be looked up.
+pub(crate) async fn run(cluster: &Cluster, output: Output) -> Result<Answer> {
+    // The first question tells whether there is a cluster, and Sotto in it, at all.
+    let peers = cluster.list(ListParams::default()).await?;
+    let facts = Facts {
+        peers,
+        lists: seen(cluster.list(ListParams::default()).await),
+        lease: seen(cluster.find(Some(&cluster.namespace), CONTROLLER).await),
+        missing_policies: seen(missing_policies(cluster).await),
+    };
+    let glance = glance(&facts, now());
+    let verdict = if glance.wrong.is_empty() && glance.unhealthy.is_empty() {
+        Verdict::Fine
+    } else {
+        Verdict::Wrong
+    };
+    Ok(Answer {
+        text: render(&glance, output, text)?,
+        verdict,
+    })
+}
+
+/// The admission policies and bindings that are not there.
+///
+/// # Errors
+/// When the API server does not answer or refuses.
+pub(crate) async fn missing_policies(cluster: &Cluster) -> Result<Vec<String>> {
+    let policy = ApiResource::erase::<ValidatingAdmissionPolicy>(&());
+    let binding = ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&());
+    let mut missing = Vec::new();
+    for name in POLICIES {
+        for kind in [&policy, &binding] {
+            if cluster.find_metadata(kind, None, name).await?.is_none() {
+                missing.push(format!("{} {name}", kind.kind));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+fn glance(facts: &Facts, now: UnixTime) -> Glance {
+    let mut wrong = Vec::new();
+    let roots = read_roots(&facts.lists, now, &mut wrong);
+    let (nodes, unhealthy) = read_peers(&facts.peers, &mut wrong);
+    let controller = match health::lease(&facts.lease, now) {
+        Ok(holder) => holder,
+        Err(fault) => {
+            wrong.push(fault.clone());
+            fault
+        }
+    };
+    let admission_policies = match &facts.missing_policies {
+        Ok(missing) if missing.is_empty() => "both in force".to_owned(),
+        Ok(missing) => {
+            let text = format!("{} missing: run `sotto install`", missing.join(", "));
+            wrong.push(text.clone());
+            text
+        }
+        Err(error) => format!("not known: {error}"),
+    };
+    Glance {
+        roots,
+        nodes,
+        controller,
+        admission_policies,
+        unhealthy,
+        wrong,
     }
 }
 
-fn text(status: &NodeStatus) -> String {
-    let mut rows = identity_rows(status);
-    rows.extend(network_rows(status));
-    let rows: Vec<_> = rows
-        .into_iter()
-        .map(|(name, value)| vec![name.to_owned(), value])
+fn read_roots(
+    lists: &Seen<Listed<RevocationList>>,
+    now: UnixTime,
+    wrong: &mut Vec<String>,
+) -> Vec<Root> {
+    let listed = match lists {
+        Ok(listed) => listed,
+        Err(error) => {
+            wrong.push(format!("roots are not known: {error}"));
+            return Vec::new();
+        }
+    };
+    for (name, reason) in &listed.malformed {
+        wrong.push(format!("revocation list {name} is malformed: {reason}"));
+    }
+    if listed.objects.is_empty() {
+        wrong.push("no root is published: does the controller run?".to_owned());
+    }
+    let mut roots = Vec::new();
+    for object in &listed.objects {
+        match roots::read(object) {
+            Ok(root) => roots.push(root_line(&root, now, wrong)),
+            Err(reason) => wrong.push(format!("revocation list {}: {reason}", object.name_any())),
+        }
+    }
+    roots
+}
+
+fn root_line(root: &RootSeen, now: UnixTime, wrong: &mut Vec<String>) -> Root {
+    let list = root.list.list();
+    if root.is_overdue(now) {
+        wrong.push(format!(
+            "the revocation list of {} is overdue: does the controller run, and may it write?",
+            root.pin
+        ));
+    }
+    Root {
+        pin: root.pin.to_string(),
+        list_number: list.number,
+        revoked: list.entries.len(),
+        next_update: date(list.next_update, now),
+        overdue: root.is_overdue(now),
+    }
+}
+
+fn read_peers(listed: &Listed<Peer>, wrong: &mut Vec<String>) -> (Nodes, Vec<Unhealthy>) {
+    let (mut nodes, mut unhealthy) = (Nodes::default(), Vec::new());
+    for (name, reason) in &listed.malformed {
+        wrong.push(format!("peer {name} is malformed: {reason}"));
+    }
+    for peer in &listed.objects {
+        match peer.spec.identity {
+            IdentityState::Verified => nodes.verified += 1,
+            IdentityState::Pending => nodes.pending += 1,
+            IdentityState::Expired => nodes.expired += 1,
+            IdentityState::Revoked => nodes.revoked += 1,
+        }
+        if let Some(reason) = health::ailment(peer) {
+            unhealthy.push(Unhealthy {
+                node: peer.name_any(),
+                reason,
+            });
+        }
+    }
+    (nodes, unhealthy)
+}
+
+fn text(glance: &Glance) -> String {
+    let Nodes {
+        verified,
+        pending,
+        expired,
+        revoked,
+    } = &glance.nodes;
+    let mut rows: Vec<Vec<String>> = glance
+        .roots
+        .iter()
+        .map(|root| {
+            let due = if root.overdue { "OVERDUE" } else { "due" };
+            vec![
+                "Root".to_owned(),
+                format!(
+                    "{}, list {}, {} revoked, next {due} {}",
+                    root.pin, root.list_number, root.revoked, root.next_update
+                ),
+            ]
+        })
         .collect();
+    rows.extend([
+        vec![
+            "Nodes".to_owned(),
+            format!("{verified} verified, {pending} pending, {expired} expired, {revoked} revoked"),
+        ],
+        vec!["Controller".to_owned(), glance.controller.clone()],
+        vec!["Policies".to_owned(), glance.admission_policies.clone()],
+    ]);
     let mut text = table(&rows);
-    if status.guard.plaintext_leaks > 0 {
-        text.push_str("\n\nALARM: pod packets left this node in clear, look at the daemon's log.");
+    if !glance.unhealthy.is_empty() {
+        let mut rows = vec![vec!["NOT WELL".to_owned(), "REASON".to_owned()]];
+        rows.extend(
+            glance
+                .unhealthy
+                .iter()
+                .map(|one| vec![one.node.clone(), one.reason.clone()]),
+        );
+        text.push_str("\n\n");
+        text.push_str(&table(&rows));
+    }
+    if !glance.wrong.is_empty() {
+        let mut rows = vec![vec!["WRONG".to_owned()]];
+        rows.extend(glance.wrong.iter().map(|one| vec![one.clone()]));
+        text.push_str("\n\n");
+        text.push_str(&table(&rows));
     }
     text
-}
-
-fn identity_rows(status: &NodeStatus) -> Vec<(&'static str, String)> {
-    let state = if status.is_ready() {
-        "ready".to_owned()
-    } else {
-        format!("waits for {}", status.waiting_for.join(", "))
-    };
-    let certificate = status.certificate.as_ref().map(|certificate| {
-        format!(
-            "serial {}, ends {}",
-            certificate.serial,
-            until(certificate.not_after)
-        )
-    });
-    let generation = status.generation.as_ref().map(|generation| {
-        format!(
-            "{}, {} old",
-            generation.number,
-            span(generation.age_seconds)
-        )
-    });
-    vec![
-        ("Node", status.node.clone()),
-        ("State", state),
-        ("Identity", status.identity.clone()),
-        (
-            "Certificate",
-            certificate.unwrap_or_else(|| "none yet".to_owned()),
-        ),
-        (
-            "Generation",
-            generation.unwrap_or_else(|| "none yet".to_owned()),
-        ),
-    ]
-}
-
-fn network_rows(status: &NodeStatus) -> Vec<(&'static str, String)> {
-    let endpoints: Vec<String> = status.endpoints.iter().map(ToString::to_string).collect();
-    let up = status
-        .peers
-        .iter()
-        .filter(|peer| peer.tunnel == TunnelStatus::Up)
-        .count();
-    let daemon = format!(
-        "{}, process {}, up {}",
-        status.daemon_version,
-        status.process_id,
-        span(status.uptime_seconds)
-    );
-    vec![
-        ("Pod ranges", status.pod_ranges.join(", ")),
-        (
-            "Endpoints",
-            format!(
-                "{}, UDP port {}, {} lanes",
-                endpoints.join(", "),
-                status.port,
-                status.lanes
-            ),
-        ),
-        ("MTU", status.mtu.to_string()),
-        ("Guard", guard(&status.guard)),
-        (
-            "Tunnels",
-            format!(
-                "{up} up of {} peers, {} refused",
-                status.peers.len(),
-                status.refused.len()
-            ),
-        ),
-        ("Daemon", daemon),
-    ]
-}
-
-fn guard(guard: &GuardStatus) -> String {
-    let state = if guard.stands {
-        "stands"
-    } else {
-        "is broken, the daemon's log says why"
-    };
-    format!(
-        "{state}, {} repairs, {} clear packets leaked, {} injected ones dropped",
-        guard.repairs, guard.plaintext_leaks, guard.injected_dropped
-    )
 }

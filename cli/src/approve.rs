@@ -1,0 +1,240 @@
+//! `sotto approve NODE`: lets a living node change its identity key, by an operator's decision.
+//!
+//! The decision is an `Approved` condition on the request that shows the new key. It answers the
+//! one question that the controller leaves to people; all its other rules still apply.
+
+use anyhow::{Context, Result, anyhow, bail};
+use cluster_api::{NodeIdentity, OPERATOR_APPROVED, PENDING_CONDITION, SIGNER_NAME};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use node_identity::{CertificateRequest, IkHash, NodeCertificate, NodeName};
+use serde_json::json;
+
+use crate::ask::{Consent, confirm};
+use crate::cluster::{Cluster, patiently};
+use crate::names::FIELD_MANAGER;
+use crate::output::Answer;
+use crate::roots::chain;
+use crate::say;
+use crate::table::table;
+use crate::times::{age, now};
+
+/// Why a request waits for an operator.
+const AWAITS_APPROVAL: &str = "AwaitsApproval";
+/// Where the API server says which node's token the requester showed. No requester can write it.
+const NODE_NAME_STAMP: &str = "authentication.kubernetes.io/node-name";
+
+/// Approves the newest waiting request of a node.
+///
+/// # Errors
+/// When none waits, the person does not agree, or the API server refuses.
+pub(crate) async fn run(cluster: &Cluster, node: &NodeName, consent: Consent) -> Result<Answer> {
+    let parameters = ListParams::default().fields(&format!("spec.signerName={SIGNER_NAME}"));
+    let listed = cluster
+        .list::<CertificateSigningRequest>(parameters)
+        .await?;
+    let mut waiting: Vec<CertificateSigningRequest> = listed
+        .objects
+        .into_iter()
+        .filter(|request| waits(request, node))
+        .collect();
+    waiting.sort_by_key(|request| {
+        let made = request.metadata.creation_timestamp.as_ref();
+        std::cmp::Reverse((made.map(|time| time.0), request.name_any()))
+    });
+    let Some((newest, older)) = waiting.split_first() else {
+        bail!(
+            "approve node {node}: no request of it waits for an operator; a node needs one only \
+             when it lives and asks with a new identity key"
+        );
+    };
+    let new = read(newest, node)?;
+    let old = cluster
+        .find::<NodeIdentity>(None, node.as_str())
+        .await?
+        .and_then(|identity| certified_key(&identity));
+    show(newest, older, new, old)?;
+    confirm(&format!("Let {node} have the new key?"), consent).await?;
+    approve(cluster, newest).await?;
+    Ok(Answer::fine(format!(
+        "Request {} of {node} is approved; the controller decides the rest.",
+        newest.name_any()
+    )))
+}
+
+fn waits(request: &CertificateSigningRequest, node: &NodeName) -> bool {
+    let stamp = request
+        .spec
+        .extra
+        .as_ref()
+        .and_then(|extra| extra.get(NODE_NAME_STAMP));
+    let conditions = request
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    request.spec.signer_name == SIGNER_NAME
+        && stamp.is_some_and(|names| matches!(names.as_slice(), [name] if name == node.as_str()))
+        && conditions.iter().any(|one| {
+            one.type_ == PENDING_CONDITION && one.reason.as_deref() == Some(AWAITS_APPROVAL)
+        })
+        && !conditions
+            .iter()
+            .any(|one| matches!(one.type_.as_str(), "Approved" | "Denied" | "Failed"))
+}
+
+/// The key that a request asks for, proven to be the requester's and asked for in this node's name.
+fn read(request: &CertificateSigningRequest, node: &NodeName) -> Result<IkHash> {
+    let what = || format!("read request {}", request.name_any());
+    let der = pem_content(&request.spec.request.0).with_context(what)?;
+    let request = CertificateRequest::from_der(&der)
+        .map_err(|error| anyhow!(chain(&error)))
+        .with_context(what)?;
+    if request.identity().name != *node {
+        bail!("{}: it asks in the name of {}", what(), request.identity());
+    }
+    Ok(request.key().hash())
+}
+
+/// What stands between the first and the last line of PEM.
+fn pem_content(pem: &[u8]) -> Result<Vec<u8>> {
+    let text = std::str::from_utf8(pem).context("it is not PEM")?;
+    let mut lines = text.trim().lines();
+    let first = lines.next();
+    let last = lines.next_back();
+    if first != Some("-----BEGIN CERTIFICATE REQUEST-----")
+        || last != Some("-----END CERTIFICATE REQUEST-----")
+    {
+        bail!("it is not PEM of a certificate request");
+    }
+    let body: String = lines.map(str::trim).collect();
+    Ok(cluster_api::decode(&body)?)
+}
+
+fn certified_key(identity: &NodeIdentity) -> Option<IkHash> {
+    let der = cluster_api::decode(identity.spec.certificate.as_deref()?).ok()?;
+    let certificate = NodeCertificate::from_der(&der).ok()?;
+    Some(certificate.terms().key.hash())
+}
+
+fn show(
+    newest: &CertificateSigningRequest,
+    older: &[CertificateSigningRequest],
+    new: IkHash,
+    old: Option<IkHash>,
+) -> Result<()> {
+    let made = newest.metadata.creation_timestamp.as_ref();
+    let old = old.map_or_else(|| "not published".to_owned(), |hash| hash.to_string());
+    let mut rows = vec![
+        ("Request", newest.name_any()),
+        ("Made", format!("{} ago", age(made, now()))),
+        ("By", newest.spec.username.clone().unwrap_or_default()),
+        ("Old key", old),
+        ("New key", new.to_string()),
+    ];
+    if !older.is_empty() {
+        let names: Vec<String> = older.iter().take(10).map(ResourceExt::name_any).collect();
+        rows.push(("Older, left", names.join(", ")));
+    }
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value])
+        .collect();
+    say(&table(&rows))?;
+    say(
+        "Approve only if you know why this node has a new key: its disk was lost, or it was set up \
+         anew. Whoever holds the new key becomes the node.",
+    )
+}
+
+async fn approve(cluster: &Cluster, request: &CertificateSigningRequest) -> Result<()> {
+    let api: Api<CertificateSigningRequest> = Api::all(cluster.client());
+    let name = request.name_any();
+    // With the resourceVersion: what was shown is what is approved.
+    let decision = json!({
+        "metadata": { "resourceVersion": request.metadata.resource_version },
+        "status": { "conditions": [{
+            "type": "Approved",
+            "status": "True",
+            "reason": OPERATOR_APPROVED,
+            "message": "An operator lets the node have this key",
+        }] },
+    });
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Strategic(&decision);
+    let sent = api.patch_approval(&name, &parameters, &patch);
+    patiently(&format!("the approval of request {name}"), sent).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use k8s_openapi::api::certificates::v1::{
+        CertificateSigningRequest, CertificateSigningRequestCondition,
+        CertificateSigningRequestSpec, CertificateSigningRequestStatus,
+    };
+
+    use super::{AWAITS_APPROVAL, NODE_NAME_STAMP, PENDING_CONDITION, SIGNER_NAME, read, waits};
+
+    fn condition(type_: &str, reason: &str) -> CertificateSigningRequestCondition {
+        CertificateSigningRequestCondition {
+            type_: type_.to_owned(),
+            status: "True".to_owned(),
+            reason: Some(reason.to_owned()),
+            ..CertificateSigningRequestCondition::default()
+        }
+    }
+
+    fn request(stamps: &[&str], conditions: &[(&str, &str)]) -> CertificateSigningRequest {
+        let stamps = stamps.iter().map(|&one| one.to_owned()).collect();
+        CertificateSigningRequest {
+            spec: CertificateSigningRequestSpec {
+                signer_name: SIGNER_NAME.to_owned(),
+                extra: Some([(NODE_NAME_STAMP.to_owned(), stamps)].into()),
+                request: ByteString(b"rubbish".to_vec()),
+                ..CertificateSigningRequestSpec::default()
+            },
+            status: Some(CertificateSigningRequestStatus {
+                conditions: Some(
+                    conditions
+                        .iter()
+                        .map(|(type_, reason)| condition(type_, reason))
+                        .collect(),
+                ),
+                ..CertificateSigningRequestStatus::default()
+            }),
+            ..CertificateSigningRequest::default()
+        }
+    }
+
+    #[test]
+    fn only_a_request_stamped_with_the_node_and_waiting_for_a_person_is_taken() {
+        let alice = "alice".parse().unwrap();
+        let waiting = (PENDING_CONDITION, AWAITS_APPROVAL);
+
+        assert!(waits(&request(&["alice"], &[waiting]), &alice));
+        for other in [
+            request(&["mallory"], &[waiting]),
+            request(&["mallory", "alice"], &[waiting]),
+            request(&[], &[waiting]),
+            request(&["alice"], &[]),
+            request(&["alice"], &[(PENDING_CONDITION, "TooManyCertificates")]),
+            request(&["alice"], &[waiting, ("Denied", "SottoRefused")]),
+            request(&["alice"], &[waiting, ("Approved", "SottoVerified")]),
+        ] {
+            assert!(!waits(&other, &alice), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_rubbish_is_named_and_not_approved() {
+        let error = read(&request(&["alice"], &[]), &"alice".parse().unwrap()).unwrap_err();
+
+        assert!(format!("{error:#}").contains("not PEM"), "{error:#}");
+    }
+}
