@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use node_identity::{NodeName, Pin, TrustDomain};
+use ipnetwork::IpNetwork;
+use node_identity::{NodeName, Pin, PodCidr, TrustDomain, parse_network};
 
 use crate::names::NAMESPACE;
 use crate::output::Output;
@@ -13,7 +14,7 @@ use crate::output::Output;
 /// Asked is the cluster, with the kubeconfig's user, if --kubeconfig, --context or $KUBECONFIG is
 /// given, if the program is called kubectl-sotto, or if no daemon runs here and there is a
 /// ~/.kube/config. Asked is this machine's daemon if --runtime-directory is given or a daemon runs
-/// here. `identity`, `revoke` and `approve` are about a cluster always, `root create`
+/// here. `identity`, `revoke`, `approve` and `install` are about a cluster always, `root create`
 /// asks nobody.
 ///
 /// Exit codes: 0 all is well, 1 something is wrong or failed, 2 wrong arguments, 130 interrupted.
@@ -88,11 +89,15 @@ pub(crate) enum Verb {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Checks everything that Sotto needs, and says how to mend what is wrong.
+    Doctor,
     /// The root of trust.
     Root {
         #[command(subcommand)]
         verb: RootVerb,
     },
+    /// Installs Sotto into a cluster, or brings an installation to this version.
+    Install(InstallArguments),
 }
 
 /// What to do with a root.
@@ -114,6 +119,44 @@ pub(crate) struct RootArguments {
     /// Print to standard output (what happens without --out-directory) even on a terminal.
     #[arg(long)]
     pub(crate) print: bool,
+}
+
+/// What to install.
+#[derive(Debug, Args)]
+pub(crate) struct InstallArguments {
+    /// The name of the cluster inside every node's identity; that of the root if there is one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) trust_domain: Option<TrustDomain>,
+    /// The pin of the root that nodes trust. Repeatable while a root is changed.
+    #[arg(long = "pin", value_name = "PIN", conflicts_with = "new_root")]
+    pub(crate) pins: Vec<Pin>,
+    /// Make a root and put it into the cluster.
+    #[arg(long)]
+    pub(crate) new_root: bool,
+    /// A range that all pods' addresses lie in; found if not given.
+    #[arg(long = "pod-range", value_name = "CIDR", value_delimiter = ',')]
+    pub(crate) pod_ranges: Vec<PodCidr>,
+    /// A range of Services' addresses; found if not given.
+    #[arg(long = "service-range", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
+    pub(crate) service_ranges: Vec<IpNetwork>,
+    /// A range that nodes' own addresses lie in; proposed if not given.
+    #[arg(long = "underlay-range", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
+    pub(crate) underlay_ranges: Vec<IpNetwork>,
+    /// The image of the daemon and the controller.
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// Have the API server check everything and change nothing.
+    #[arg(long, conflicts_with = "print")]
+    pub(crate) dry_run: bool,
+    /// Print the manifest, for GitOps; change nothing.
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Take over fields that others have set.
+    #[arg(long)]
+    pub(crate) force_conflicts: bool,
 }
 
 /// A DNS label, as namespaces are named.
@@ -143,6 +186,7 @@ mod tests {
             ["sotto", "identity", "Alice"].as_slice(),
             &["sotto", "identity", "alice", "--pin", "sha256:00"],
             &["sotto", "status", "--namespace", "../x"],
+            &["sotto", "install", "--pod-range", "10.244.0.1/16"],
             &["sotto", "root", "create", "--trust-domain", "a b"],
         ] {
             assert!(Arguments::try_parse_from(line).is_err(), "{line:?}");

@@ -1,7 +1,7 @@
 //! `sotto`, also `kubectl sotto`: what Sotto says about itself, for a person at a terminal.
 //!
 //! Each verb has a file. `world` settles whether the daemon of this machine is asked (`daemon`) or
-//! a cluster (`cluster`). `revoke` and `approve` change something, in a cluster, and ask
+//! a cluster (`cluster`). `revoke`, `approve` and `install` change something, in a cluster, and ask
 //! before they do; `root create` makes a root without any cluster; all others only look.
 
 mod approve;
@@ -9,8 +9,10 @@ mod arguments;
 mod ask;
 mod cluster;
 mod daemon;
+mod doctor;
 mod health;
 mod identity;
+mod install;
 mod names;
 mod output;
 mod peers;
@@ -18,6 +20,7 @@ mod printable;
 mod revoke;
 mod root;
 mod roots;
+mod settings;
 mod status;
 mod table;
 mod times;
@@ -120,6 +123,10 @@ async fn carry_out(arguments: Arguments, called_as_plugin: bool) -> Result<Answe
                 peers::run(&Cluster::connect(&place).await?, node.as_ref(), output).await
             }
         },
+        Verb::Doctor => match world::choose(&place, called_as_plugin)? {
+            World::Machine(directory) => doctor::machine::run(&directory, output),
+            World::Cluster => doctor::run(&Cluster::connect(&place).await?, output).await,
+        },
         Verb::Identity { node, pins } => {
             identity::run(&Cluster::connect(&place).await?, &node, &pins, output).await
         }
@@ -138,6 +145,7 @@ async fn carry_out(arguments: Arguments, called_as_plugin: bool) -> Result<Answe
         Verb::Root {
             verb: RootVerb::Create(arguments),
         } => root::create(&arguments, &place.namespace),
+        Verb::Install(arguments) => install::run(&place, &arguments).await,
     }
 }
 

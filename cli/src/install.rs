@@ -1,0 +1,193 @@
+//! `sotto install`: puts Sotto into a cluster without Helm, or brings it to this version.
+//!
+//! Looks (`existing`, `ranges`), decides (`plan`), shows and asks, then applies (`apply`) the
+//! manifest that this program carries (`manifest`). Interrupted anywhere, it can be run again; run
+//! twice, it changes nothing.
+
+mod apply;
+mod existing;
+mod manifest;
+mod plan;
+mod ranges;
+
+use anyhow::{Context, Result, bail};
+use kube::ResourceExt;
+
+use crate::arguments::{InstallArguments, Place};
+use crate::ask::{Consent, confirm};
+use crate::cluster::{Cluster, patiently};
+use crate::names::{NAMESPACE, SUPPORTED};
+use crate::output::Answer;
+use crate::root::NewRoot;
+use crate::say;
+use crate::table::table;
+use apply::Mode;
+use existing::Ledger;
+use manifest::Values;
+use plan::{Plan, RootPlan};
+
+/// Installs Sotto.
+///
+/// # Errors
+/// When something is not known, the person does not agree, or the API server refuses.
+pub(crate) async fn run(place: &Place, arguments: &InstallArguments) -> Result<Answer> {
+    if place.namespace != NAMESPACE {
+        bail!("install Sotto: it is installed in the namespace {NAMESPACE} alone");
+    }
+    if arguments.print
+        && let Some(values) = plan::offline(arguments)?
+    {
+        return Ok(Answer::fine(values.fill()?));
+    }
+    let cluster = Cluster::connect(place).await?;
+    check_version(&cluster).await?;
+    let existing = existing::look(&cluster).await?;
+    let addresses = ranges::look(&cluster).await?;
+    let plan = plan::make(arguments, &existing, &addresses).await?;
+    if arguments.print {
+        if matches!(plan.root, RootPlan::New) {
+            bail!(
+                "print the manifest: there is no root yet; make one with `sotto root create` and \
+                 give its pin with --pin"
+            );
+        }
+        return Ok(Answer::fine(plan.values.fill()?));
+    }
+    say(&show(&plan))?;
+    if !arguments.dry_run {
+        confirm("Install this?", Consent::of(arguments.yes)).await?;
+    }
+    carry_out(&cluster, plan, arguments).await
+}
+
+/// The version of the API server, as its minor number.
+///
+/// # Errors
+/// When it does not answer or is too old.
+async fn check_version(cluster: &Cluster) -> Result<()> {
+    let client = cluster.client();
+    let version = patiently("the cluster's version", client.apiserver_version()).await?;
+    let minor: String = version
+        .minor
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    let minor: u32 = minor.parse().context("read the cluster's version")?;
+    if version.major != "1" || minor < *SUPPORTED.start() {
+        bail!(
+            "install Sotto: the cluster is Kubernetes {}.{}, at least 1.{} is needed",
+            version.major,
+            version.minor,
+            SUPPORTED.start()
+        );
+    }
+    if minor > *SUPPORTED.end() {
+        say(&format!(
+            "Note: the cluster is Kubernetes 1.{minor}; Sotto was tested up to 1.{}.",
+            SUPPORTED.end()
+        ))?;
+    }
+    Ok(())
+}
+
+fn show(plan: &Plan) -> String {
+    let Values {
+        pins,
+        trust_domain,
+        pod_ranges,
+        service_ranges,
+        underlay_ranges,
+        image,
+    } = &plan.values;
+    let listed = |values: Vec<String>| values.join(", ");
+    let texts =
+        |values: &[ipnetwork::IpNetwork]| listed(values.iter().map(ToString::to_string).collect());
+    let pods = listed(pod_ranges.iter().map(ToString::to_string).collect());
+    let pins = listed(pins.iter().map(ToString::to_string).collect());
+    let [pods_source, services_source, underlay_source] = &plan.sources;
+    let rows = [
+        ("Pod ranges", pods, pods_source.as_str()),
+        ("Service ranges", texts(service_ranges), services_source),
+        ("Underlay ranges", texts(underlay_ranges), underlay_source),
+        ("Trust domain", trust_domain.to_string(), ""),
+        ("Image", image.to_string(), ""),
+        match plan.root {
+            RootPlan::New => ("Root", "a new one, its key in a Secret".to_owned(), ""),
+            RootPlan::There => ("Root", pins, "in its Secret"),
+            RootPlan::Elsewhere => (
+                "Root",
+                pins,
+                "the controller waits until its Secrets are there, see `sotto root create`",
+            ),
+        },
+    ];
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(name, value, source)| vec![name.to_owned(), value, source.to_owned()])
+        .collect();
+    let mut text = table(&rows);
+    for note in &plan.notes {
+        text.push_str("\nNote: ");
+        text.push_str(&crate::printable::printable(note));
+    }
+    text
+}
+
+async fn carry_out(
+    cluster: &Cluster,
+    mut plan: Plan,
+    arguments: &InstallArguments,
+) -> Result<Answer> {
+    let mode = Mode {
+        dry_run: arguments.dry_run,
+        force: arguments.force_conflicts,
+    };
+    // A root that a dry run makes is forgotten with it.
+    let new_root = matches!(plan.root, RootPlan::New)
+        .then(|| NewRoot::generate(&plan.values.trust_domain, NAMESPACE));
+    if let Some(root) = &new_root {
+        plan.values.pins = vec![root.pin];
+    }
+    let objects = manifest::objects(&plan.values.fill()?)?;
+    let (running, needed): (Vec<_>, Vec<_>) = objects.iter().partition(|one| manifest::runs(one));
+    for object in &needed {
+        apply::apply(cluster, object, mode).await?;
+    }
+    if !mode.dry_run {
+        let definitions = needed
+            .iter()
+            .filter(|one| manifest::kind(one) == "CustomResourceDefinition");
+        for object in definitions {
+            apply::established(cluster, &object.name_any()).await?;
+        }
+        if let Some(root) = &new_root {
+            // The ledger first: a root without a ledger has lost its memory.
+            if plan.ledger == Ledger::Absent {
+                apply::create_secret(cluster, &root.ledger).await?;
+            }
+            apply::create_secret(cluster, &root.root).await?;
+        }
+    }
+    for object in &running {
+        apply::apply(cluster, object, mode).await?;
+    }
+    Ok(Answer::fine(conclusion(&plan, new_root.is_some(), mode)))
+}
+
+fn conclusion(plan: &Plan, is_new_root: bool, mode: Mode) -> String {
+    if mode.dry_run {
+        return "Nothing was changed.".to_owned();
+    }
+    let pins: Vec<String> = plan.values.pins.iter().map(ToString::to_string).collect();
+    let mut text = format!(
+        "Installed. Nodes trust {}. See `sotto status`.",
+        pins.join(", ")
+    );
+    if is_new_root {
+        text.push_str(
+            "\nThe root's key is in the Secret sotto-root alone: keep a copy of it offline, with \
+             `kubectl --namespace sotto-system get secret sotto-root --output yaml`.",
+        );
+    }
+    text
+}

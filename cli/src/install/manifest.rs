@@ -1,0 +1,248 @@
+//! The manifest that this program carries, filled in. Pure.
+//!
+//! Only values that were parsed go in, never text as a person or a cluster wrote it: nothing in
+//! them can end a line or a quotation.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use ipnetwork::IpNetwork;
+use kube::api::DynamicObject;
+use node_identity::{Pin, PodCidr, TrustDomain};
+
+/// `make gen` renders it from the chart; its head says which texts stand for what.
+const MANIFEST: &str = include_str!("../../../deploy/sotto.yaml");
+
+const PIN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+const TRUST_DOMAIN: &str = "trust-domain.invalid";
+const POD_RANGES: &str = r#"["203.0.113.0/26"]"#;
+const SERVICE_RANGES: &str = r#"["203.0.113.64/26"]"#;
+const UNDERLAY_RANGES: &str = r#"["203.0.113.128/26"]"#;
+const IMAGE: &str = "image.invalid/sotto:v0";
+
+/// What every text that is to be replaced has a part of.
+const PLACEHOLDERS: [&str; 3] = [PIN, ".invalid", "203.0.113."];
+
+/// A container image: of letters that end nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Image(String);
+
+/// What a cluster's manifest says that others' do not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Values {
+    /// The roots that nodes trust, one at least.
+    pub(crate) pins: Vec<Pin>,
+    /// The name of the cluster.
+    pub(crate) trust_domain: TrustDomain,
+    /// Where pods are.
+    pub(crate) pod_ranges: Vec<PodCidr>,
+    /// Where Services are.
+    pub(crate) service_ranges: Vec<IpNetwork>,
+    /// Where nodes are.
+    pub(crate) underlay_ranges: Vec<IpNetwork>,
+    /// What runs.
+    pub(crate) image: Image,
+}
+
+impl FromStr for Image {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"./:@_-".contains(&byte);
+        if text.is_empty() || text.len() > 512 || !text.bytes().all(allowed) {
+            bail!("read image {text:?}: letters, digits and ./:@_- are allowed");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Values {
+    /// The manifest for this cluster.
+    ///
+    /// # Errors
+    /// When a value is missing, or the manifest has a text to be replaced that is not known here.
+    pub(crate) fn fill(&self) -> Result<String> {
+        self.fill_in(MANIFEST)
+    }
+
+    fn fill_in(&self, manifest: &str) -> Result<String> {
+        if self.pins.is_empty() || self.pod_ranges.is_empty() || self.underlay_ranges.is_empty() {
+            bail!("fill in the manifest: pin, pod range and underlay range are needed");
+        }
+        let replacements = [
+            (POD_RANGES, list(&self.pod_ranges)?),
+            (SERVICE_RANGES, list(&self.service_ranges)?),
+            (UNDERLAY_RANGES, list(&self.underlay_ranges)?),
+            (TRUST_DOMAIN, self.trust_domain.to_string()),
+            (IMAGE, self.image.to_string()),
+        ];
+        let mut text = String::with_capacity(manifest.len());
+        // The head explains the texts to be replaced, for those who read it in the repository.
+        for line in manifest.lines().skip_while(|line| line.starts_with('#')) {
+            for line in self.pin_lines(line) {
+                let filled = replacements
+                    .iter()
+                    .fold(line, |line, (from, to)| line.replace(from, to));
+                text.push_str(&filled);
+                text.push('\n');
+            }
+        }
+        if let Some(left) = PLACEHOLDERS.iter().find(|left| text.contains(**left)) {
+            bail!("fill in the manifest: {left} is left in it, this is a fault of this program");
+        }
+        Ok(text)
+    }
+
+    /// A line with a pin becomes one for each.
+    fn pin_lines(&self, line: &str) -> Vec<String> {
+        if line.contains(PIN) {
+            let pins = self.pins.iter();
+            pins.map(|pin| line.replace(PIN, &pin.to_string()))
+                .collect()
+        } else {
+            vec![line.to_owned()]
+        }
+    }
+}
+
+fn list(values: &[impl ToString]) -> Result<String> {
+    let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
+    Ok(serde_json::to_string(&texts)?)
+}
+
+/// The objects of a manifest, in the order in which they are applied.
+///
+/// # Errors
+/// When it is no manifest.
+pub(crate) fn objects(manifest: &str) -> Result<Vec<DynamicObject>> {
+    let documents: Vec<serde_json::Value> =
+        serde_saphyr::from_multiple(manifest).context("read the manifest")?;
+    let mut objects = documents
+        .into_iter()
+        .filter(|document| !document.is_null())
+        .map(serde_json::from_value::<DynamicObject>)
+        .collect::<Result<Vec<_>, _>>()
+        .context("read the manifest")?;
+    if objects
+        .iter()
+        .any(|one| one.types.is_none() || one.metadata.name.is_none())
+    {
+        bail!("read the manifest: an object has no kind or no name");
+    }
+    objects.sort_by_key(|object| rank(kind(object)));
+    Ok(objects)
+}
+
+/// What kind of object it is.
+pub(crate) fn kind(object: &DynamicObject) -> &str {
+    object
+        .types
+        .as_ref()
+        .map_or("", |types| types.kind.as_str())
+}
+
+/// Where an object comes in the order: what others need comes first, so that whoever is
+/// interrupted leaves nothing running that lacks its rights, its policies or its root.
+fn rank(kind: &str) -> usize {
+    const ORDER: [&str; 10] = [
+        "CustomResourceDefinition",
+        "Namespace",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "PodDisruptionBudget",
+    ];
+    match kind {
+        "Deployment" => ORDER.len() + 1,
+        "DaemonSet" => ORDER.len() + 2,
+        other => ORDER
+            .iter()
+            .position(|one| *one == other)
+            .unwrap_or(ORDER.len()),
+    }
+}
+
+/// Whether it runs something, which needs the Secrets.
+pub(crate) fn runs(object: &DynamicObject) -> bool {
+    matches!(kind(object), "Deployment" | "DaemonSet")
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::apps::v1::DaemonSet;
+
+    use super::{Values, kind, objects, runs};
+    use crate::settings;
+
+    fn values() -> Values {
+        let pin = |digit: &str| format!("sha256:{}", digit.repeat(64)).parse().unwrap();
+        Values {
+            pins: vec![pin("a"), pin("b")],
+            trust_domain: "sotto.test".parse().unwrap(),
+            pod_ranges: vec![
+                "10.244.0.0/16".parse().unwrap(),
+                "fd00:10:244::/56".parse().unwrap(),
+            ],
+            service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
+            underlay_ranges: vec!["198.51.100.0/24".parse().unwrap()],
+            image: "registry.example/sotto:v1".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_filled_manifest_says_to_the_daemon_what_was_given() {
+        let objects = objects(&values().fill().unwrap()).unwrap();
+
+        let daemon_set = objects.iter().find(|one| kind(one) == "DaemonSet").unwrap();
+        let daemon_set: DaemonSet = daemon_set.clone().try_parse().unwrap();
+        let installed = settings::read(&daemon_set).unwrap();
+        let values = values();
+        assert_eq!(installed.pins, values.pins);
+        assert_eq!(installed.trust_domain, values.trust_domain);
+        assert_eq!(installed.pod_ranges, values.pod_ranges);
+        assert_eq!(installed.service_ranges, values.service_ranges);
+        assert_eq!(installed.underlay_ranges, values.underlay_ranges);
+        assert_eq!(installed.image, values.image.to_string());
+    }
+
+    #[test]
+    fn what_runs_comes_after_all_it_needs_and_definitions_come_first() {
+        let objects = objects(&values().fill().unwrap()).unwrap();
+        let kinds: Vec<&str> = objects.iter().map(kind).collect();
+
+        assert_eq!(kinds.first(), Some(&"CustomResourceDefinition"));
+        assert!(kinds.ends_with(&["Deployment", "DaemonSet"]), "{kinds:?}");
+        let position = |kind: &str| kinds.iter().position(|one| *one == kind).unwrap();
+        assert!(position("Namespace") < position("ServiceAccount"));
+        assert!(position("ValidatingAdmissionPolicyBinding") < position("Deployment"));
+        assert_eq!(objects.iter().filter(|one| runs(one)).count(), 2);
+        assert!(!kinds.contains(&"Secret"), "keys are never in a manifest");
+    }
+
+    #[test]
+    fn a_text_that_nobody_replaces_is_no_manifest() {
+        let manifest = "# head\n---\na: \"203.0.113.192/26\"\n";
+
+        let error = values().fill_in(manifest).unwrap_err().to_string();
+
+        assert!(error.contains("is left in it"), "{error}");
+    }
+
+    #[test]
+    fn an_image_cannot_end_its_quotation() {
+        for text in ["", "a\"b", "a b", "a\nb", "a{b", "a$b"] {
+            assert!(text.parse::<super::Image>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What is to be installed: from what was given, what is installed, and what the cluster tells, in
+//! this order; what is only guessed is asked.
+
+use anyhow::{Context, Result, bail};
+use ipnetwork::IpNetwork;
+use node_identity::{Pin, PodCidr, TrustDomain};
+
+use super::existing::{Existing, Ledger};
+use super::manifest::{Image, Values};
+use super::ranges::{self, Addresses, Found};
+use crate::arguments::InstallArguments;
+use crate::ask;
+use crate::settings::{networks, pods};
+
+/// What runs if nothing else was said: the image of this version.
+const IMAGE: &str = concat!("ghcr.io/sotto-dev/sotto:", env!("CARGO_PKG_VERSION"));
+/// The name of the cluster if nothing else was said.
+const TRUST_DOMAIN: &str = "cluster.local";
+
+/// What is to be installed.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// What the manifest is filled in with. No pins as long as the root is to be made.
+    pub(crate) values: Values,
+    /// Where the root is.
+    pub(crate) root: RootPlan,
+    /// What there is of a ledger.
+    pub(crate) ledger: Ledger,
+    /// How pod, Service and underlay ranges are known.
+    pub(crate) sources: [String; 3],
+    /// What the person should know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Where the root is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootPlan {
+    /// It is to be made.
+    New,
+    /// In its Secret.
+    There,
+    /// Somebody has it and puts it into the cluster.
+    Elsewhere,
+}
+
+/// What to install where everything was given, so that no cluster has to be asked.
+///
+/// # Errors
+/// When the image is none, or ranges overlap.
+pub(crate) fn offline(arguments: &InstallArguments) -> Result<Option<Values>> {
+    if arguments.pins.is_empty()
+        || arguments.pod_ranges.is_empty()
+        || arguments.service_ranges.is_empty()
+        || arguments.underlay_ranges.is_empty()
+    {
+        return Ok(None);
+    }
+    let values = Values {
+        pins: arguments.pins.clone(),
+        trust_domain: trust_domain(arguments, None)?,
+        pod_ranges: arguments.pod_ranges.clone(),
+        service_ranges: arguments.service_ranges.clone(),
+        underlay_ranges: arguments.underlay_ranges.clone(),
+        image: arguments.image.as_deref().unwrap_or(IMAGE).parse()?,
+    };
+    disjoint(&values)?;
+    Ok(Some(values))
+}
+
+/// Settles what to install.
+///
+/// # Errors
+/// When something is not known and nobody can be asked, or contradicts what there is.
+pub(crate) async fn make(
+    arguments: &InstallArguments,
+    existing: &Existing,
+    addresses: &Addresses,
+) -> Result<Plan> {
+    let mut notes = Vec::new();
+    let (root, pins) = settle_root(arguments, existing)?;
+    let (pod_ranges, pods_source) = settle(
+        &Question {
+            what: "pod range",
+            option: "--pod-range",
+            given: arguments
+                .pod_ranges
+                .iter()
+                .map(PodCidr::to_network)
+                .collect(),
+            installed: existing
+                .installed
+                .as_ref()
+                .map(|one| one.pod_ranges.iter().map(PodCidr::to_network).collect()),
+            found: &addresses.pods,
+        },
+        arguments,
+    )
+    .await?;
+    let (service_ranges, services_source) = settle(
+        &Question {
+            what: "Service range",
+            option: "--service-range",
+            given: arguments.service_ranges.clone(),
+            installed: existing
+                .installed
+                .as_ref()
+                .map(|one| one.service_ranges.clone()),
+            found: &addresses.services,
+        },
+        arguments,
+    )
+    .await?;
+    let (underlay_ranges, underlay_source) = settle(
+        &Question {
+            what: "underlay range",
+            option: "--underlay-range",
+            given: arguments.underlay_ranges.clone(),
+            installed: existing
+                .installed
+                .as_ref()
+                .map(|one| one.underlay_ranges.clone()),
+            found: &addresses.underlay,
+        },
+        arguments,
+    )
+    .await?;
+    let outside = ranges::outside(&addresses.of_nodes, &pod_ranges);
+    if let Some(first) = outside.first() {
+        notes.push(format!(
+            "{} nodes, {first} among them, have pod ranges outside of these and stay pending",
+            outside.len()
+        ));
+    }
+    let texts: Vec<String> = pod_ranges.iter().map(ToString::to_string).collect();
+    let values = Values {
+        pins,
+        trust_domain: trust_domain(arguments, Some(existing))?,
+        pod_ranges: pods(&texts).map_err(anyhow::Error::msg)?,
+        service_ranges,
+        underlay_ranges,
+        image: image(arguments, existing, &mut notes)?,
+    };
+    disjoint(&values)?;
+    Ok(Plan {
+        values,
+        root,
+        ledger: existing.ledger,
+        sources: [pods_source, services_source, underlay_source],
+        notes,
+    })
+}
+
+/// Which roots nodes trust, and where the root's key is.
+fn settle_root(arguments: &InstallArguments, existing: &Existing) -> Result<(RootPlan, Vec<Pin>)> {
+    let installed = existing
+        .installed
+        .as_ref()
+        .map_or(&[][..], |one| one.pins.as_slice());
+    let there = existing.root.as_ref().map(|root| root.pin());
+    if arguments.new_root && (there.is_some() || !installed.is_empty()) {
+        bail!(
+            "make a root: there is one already, it is never replaced; to change it, make one with \
+             `sotto root create` and give both pins with --pin"
+        );
+    }
+    let wanted = match (arguments.pins.as_slice(), installed, there) {
+        ([], [], None) => Vec::new(),
+        ([], [], Some(pin)) => vec![pin],
+        ([], installed, _) => installed.to_vec(),
+        (given, _, _) => given.to_vec(),
+    };
+    match there {
+        Some(pin) if !wanted.contains(&pin) => bail!(
+            "settle the root: the Secret sotto-root holds {pin}, which no node would trust; give \
+             its pin with --pin too, or put the right root into the Secret"
+        ),
+        Some(_) if existing.ledger == Ledger::Absent => bail!(
+            "settle the root: the Secret sotto-ledger is gone, and with it what the root has \
+             signed; put back its backup"
+        ),
+        Some(_) => Ok((RootPlan::There, wanted)),
+        None if !wanted.is_empty() => Ok((RootPlan::Elsewhere, wanted)),
+        None if existing.ledger == Ledger::Written => bail!(
+            "make a root: the Secret sotto-ledger remembers another, whose Secret sotto-root is \
+             gone; put back its backup"
+        ),
+        None => Ok((RootPlan::New, wanted)),
+    }
+}
+
+fn trust_domain(arguments: &InstallArguments, existing: Option<&Existing>) -> Result<TrustDomain> {
+    let of_root = existing
+        .and_then(|existing| existing.root.as_ref())
+        .map(|root| root.trust_domain().clone());
+    let installed = existing
+        .and_then(|existing| existing.installed.as_ref())
+        .map(|one| one.trust_domain.clone());
+    let wanted = arguments.trust_domain.clone();
+    match (wanted.or(installed), of_root) {
+        (Some(wanted), Some(of_root)) if wanted != of_root => bail!(
+            "settle the trust domain: the root in the Secret sotto-root speaks for {of_root}, not \
+             {wanted}"
+        ),
+        (Some(wanted), _) => Ok(wanted),
+        (None, Some(of_root)) => Ok(of_root),
+        (None, None) => TRUST_DOMAIN.parse().context("settle the trust domain"),
+    }
+}
+
+/// Another registry stays: the person chose it because the usual one cannot be reached.
+fn image(
+    arguments: &InstallArguments,
+    existing: &Existing,
+    notes: &mut Vec<String>,
+) -> Result<Image> {
+    if let Some(given) = &arguments.image {
+        return given.parse();
+    }
+    let usual = IMAGE
+        .rsplit_once(':')
+        .map_or(IMAGE, |(repository, _)| repository);
+    let installed = existing.installed.as_ref().map(|one| one.image.as_str());
+    match installed {
+        Some(image) if !image.starts_with(usual) => {
+            notes.push(format!(
+                "the installed image {image} stays; give --image to change it"
+            ));
+            image.parse()
+        }
+        Some(_) | None => IMAGE.parse(),
+    }
+}
+
+/// What to find out about one kind of ranges.
+struct Question<'a> {
+    what: &'static str,
+    option: &'static str,
+    given: Vec<IpNetwork>,
+    installed: Option<Vec<IpNetwork>>,
+    found: &'a Found,
+}
+
+async fn settle(
+    question: &Question<'_>,
+    arguments: &InstallArguments,
+) -> Result<(Vec<IpNetwork>, String)> {
+    let Question {
+        what,
+        option,
+        given,
+        installed,
+        found,
+    } = question;
+    if !given.is_empty() {
+        return Ok((given.clone(), "as given".to_owned()));
+    }
+    if let Some(installed) = installed {
+        return Ok((installed.clone(), "as installed".to_owned()));
+    }
+    if found.certain && !found.ranges.is_empty() {
+        return Ok((found.ranges.clone(), found.source.clone()));
+    }
+    let texts: Vec<String> = found.ranges.iter().map(ToString::to_string).collect();
+    let proposed = texts.join(",");
+    if arguments.yes || arguments.print || arguments.dry_run {
+        bail!("{}", unknown(what, option, &proposed, &found.source));
+    }
+    let prompt = if proposed.is_empty() {
+        format!("The cluster does not tell its {what}. Which (comma-separated)? ")
+    } else {
+        format!(
+            "The cluster does not tell its {what} for certain; {proposed} {}.\nWhich \
+             (comma-separated, empty for {proposed})? ",
+            found.source
+        )
+    };
+    let answer = ask::line(&prompt)
+        .await
+        .with_context(|| unknown(what, option, &proposed, &found.source))?;
+    if answer.is_empty() && !found.ranges.is_empty() {
+        return Ok((found.ranges.clone(), "as confirmed".to_owned()));
+    }
+    let answers: Vec<String> = answer
+        .split(',')
+        .map(|text| text.trim().to_owned())
+        .collect();
+    let ranges = networks(&answers).map_err(anyhow::Error::msg)?;
+    Ok((ranges, "as answered".to_owned()))
+}
+
+fn unknown(what: &str, option: &str, proposed: &str, source: &str) -> String {
+    if proposed.is_empty() {
+        format!("find the {what}: the cluster does not tell it; give {option}")
+    } else {
+        format!(
+            "find the {what}: the cluster does not tell it for certain; give {option} (such as \
+             {option} {proposed}, which {source})"
+        )
+    }
+}
+
+fn disjoint(values: &Values) -> Result<()> {
+    let pods: Vec<IpNetwork> = values.pod_ranges.iter().map(PodCidr::to_network).collect();
+    let overlap = ranges::first_overlap(&[
+        ("pod range", &pods),
+        ("Service range", &values.service_ranges),
+        ("underlay range", &values.underlay_ranges),
+    ]);
+    match overlap {
+        Some(overlap) => bail!("settle the ranges: {overlap}; separate them"),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! Decisions over what was given, what is installed and what the cluster tells.
+
+use chacha20::ChaCha20Rng;
+use clap::Parser;
+use node_identity::{Pin, RootCertificate, RootKey, UnixTime};
+use rand_core::SeedableRng;
+
+use super::{Addresses, Existing, Found, Ledger, Plan, RootPlan, make, offline};
+use crate::arguments::{Arguments, InstallArguments, Verb};
+use crate::settings::Installed;
+
+fn arguments(words: &[&str]) -> InstallArguments {
+    let line = ["sotto", "install", "--yes"].iter().chain(words);
+    match Arguments::try_parse_from(line).unwrap().verb {
+        Verb::Install(arguments) => arguments,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn root(seed: u64) -> RootCertificate {
+    let mut random = ChaCha20Rng::seed_from_u64(seed);
+    let key = RootKey::generate(&mut random);
+    key.create_certificate(
+        &"sotto.test".parse().unwrap(),
+        UnixTime(1_800_000_000),
+        &mut random,
+    )
+}
+
+fn nothing() -> Existing {
+    Existing {
+        installed: None,
+        root: None,
+        ledger: Ledger::Absent,
+    }
+}
+
+fn installed(pin: Pin) -> Installed {
+    Installed {
+        pins: vec![pin],
+        trust_domain: "sotto.test".parse().unwrap(),
+        pod_ranges: vec!["10.244.0.0/16".parse().unwrap()],
+        service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
+        underlay_ranges: vec!["198.51.100.0/24".parse().unwrap()],
+        image: "registry.example/sotto:v7".to_owned(),
+    }
+}
+
+fn found(range: &str, certain: bool) -> Found {
+    Found {
+        ranges: vec![range.parse().unwrap()],
+        source: "by a test".to_owned(),
+        certain,
+    }
+}
+
+fn certain() -> Addresses {
+    Addresses {
+        pods: found("10.0.0.0/16", true),
+        services: found("10.1.0.0/16", true),
+        underlay: found("198.51.100.0/24", true),
+        of_nodes: vec![("alice".to_owned(), vec!["10.9.0.0/24".parse().unwrap()])],
+    }
+}
+
+fn plan(words: &[&str], existing: &Existing, addresses: &Addresses) -> Result<Plan, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let plan = runtime.block_on(make(&arguments(words), existing, addresses));
+    plan.map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn what_is_given_wins_over_what_is_installed_and_that_over_what_is_found() {
+    let existing = Existing {
+        installed: Some(installed(root(1).pin())),
+        root: Some(root(1)),
+        ledger: Ledger::Written,
+    };
+
+    let plan = plan(&["--pod-range", "10.240.0.0/14"], &existing, &certain()).unwrap();
+
+    let Plan {
+        values,
+        root: found,
+        sources,
+        notes,
+        ..
+    } = plan;
+    assert_eq!(found, RootPlan::There);
+    assert_eq!(values.pins, [root(1).pin()]);
+    assert_eq!(values.pod_ranges, ["10.240.0.0/14".parse().unwrap()]);
+    assert_eq!(values.service_ranges, ["10.96.0.0/16".parse().unwrap()]);
+    assert_eq!(values.image.to_string(), "registry.example/sotto:v7");
+    assert_eq!(sources, ["as given", "as installed", "as installed"]);
+    assert!(notes.iter().any(|note| note.contains("alice")), "{notes:?}");
+}
+
+#[test]
+fn a_guess_is_never_taken_without_a_person() {
+    let mut addresses = certain();
+    addresses.pods = found("10.244.0.0/23", false);
+
+    let error = plan(&[], &nothing(), &addresses).unwrap_err();
+
+    assert!(error.contains("--pod-range 10.244.0.0/23"), "{error}");
+}
+
+#[test]
+fn a_fresh_cluster_gets_a_new_root_and_one_with_a_pin_does_not() {
+    let fresh = plan(&[], &nothing(), &certain()).unwrap();
+    assert_eq!(fresh.root, RootPlan::New);
+    assert_eq!(fresh.values.trust_domain.as_str(), "cluster.local");
+
+    let pin = root(2).pin().to_string();
+    let pinned = plan(&["--pin", &pin], &nothing(), &certain()).unwrap();
+    assert_eq!(pinned.root, RootPlan::Elsewhere);
+    assert_eq!(pinned.values.pins, [root(2).pin()]);
+}
+
+#[test]
+fn an_install_that_was_interrupted_behind_its_root_goes_on_with_it() {
+    let existing = Existing {
+        root: Some(root(1)),
+        ledger: Ledger::Empty,
+        ..nothing()
+    };
+    let found = plan(&[], &existing, &certain()).unwrap();
+    assert_eq!(found.root, RootPlan::There);
+    assert_eq!(found.values.pins, [root(1).pin()]);
+    assert_eq!(found.values.trust_domain.as_str(), "sotto.test");
+
+    let existing = Existing {
+        ledger: Ledger::Empty,
+        ..nothing()
+    };
+    assert_eq!(
+        plan(&[], &existing, &certain()).unwrap().root,
+        RootPlan::New
+    );
+}
+
+#[test]
+fn a_root_and_its_ledger_are_never_made_anew_one_without_the_other() {
+    let without_ledger = Existing {
+        root: Some(root(1)),
+        ..nothing()
+    };
+    let error = plan(&[], &without_ledger, &certain()).unwrap_err();
+    assert!(error.contains("sotto-ledger is gone"), "{error}");
+
+    let without_root = Existing {
+        ledger: Ledger::Written,
+        ..nothing()
+    };
+    let error = plan(&[], &without_root, &certain()).unwrap_err();
+    assert!(error.contains("sotto-root is gone"), "{error}");
+    let error = plan(&["--new-root"], &without_root, &certain()).unwrap_err();
+    assert!(error.contains("sotto-root is gone"), "{error}");
+}
+
+#[test]
+fn a_root_that_nodes_trust_is_never_replaced_nor_left_without_trust() {
+    let existing = Existing {
+        installed: Some(installed(root(1).pin())),
+        root: Some(root(1)),
+        ledger: Ledger::Written,
+    };
+
+    let error = plan(&["--new-root"], &existing, &certain()).unwrap_err();
+    assert!(error.contains("never replaced"), "{error}");
+    let other = root(2).pin().to_string();
+    let error = plan(&["--pin", &other], &existing, &certain()).unwrap_err();
+    assert!(error.contains("no node would trust"), "{error}");
+    let own = root(1).pin().to_string();
+    let both = plan(&["--pin", &other, "--pin", &own], &existing, &certain()).unwrap();
+    assert_eq!(both.values.pins.len(), 2);
+    let error = plan(&["--trust-domain", "other.test"], &existing, &certain()).unwrap_err();
+    assert!(error.contains("speaks for sotto.test"), "{error}");
+}
+
+#[test]
+fn ranges_that_overlap_are_refused() {
+    let error = plan(&["--pod-range", "10.0.0.0/8"], &nothing(), &certain()).unwrap_err();
+
+    assert!(error.contains("overlap"), "{error}");
+}
+
+#[test]
+fn no_cluster_is_asked_where_everything_is_given() {
+    let pin = root(1).pin().to_string();
+    let words = [
+        "--print",
+        "--pin",
+        &pin,
+        "--pod-range",
+        "10.244.0.0/16,fd00:10:244::/56",
+        "--service-range",
+        "10.96.0.0/16",
+        "--underlay-range",
+        "198.51.100.0/24",
+    ];
+
+    let values = offline(&arguments(&words)).unwrap().unwrap();
+
+    assert_eq!(values.pod_ranges.len(), 2);
+    assert!(values.fill().unwrap().contains(&format!("- --pin={pin}")));
+    assert!(offline(&arguments(&["--print"])).unwrap().is_none());
+}
