@@ -77,6 +77,11 @@ fn encode_node(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::R
         telemetry.unreadable_entries,
     )?;
     lone_gauge(
+        "store_peers_missing",
+        "Known peers that the store lists no more; they are kept",
+        telemetry.peers_missing,
+    )?;
+    lone_gauge(
         "revocation_lists_overdue",
         "Roots whose next revocation list is overdue",
         telemetry.revocations_overdue,

@@ -17,7 +17,7 @@ use node_identity::{
     Conflict, Envelope, Floor, Generation, IkHash, NodeUid, Pin, PodRanges, Revocations,
     TrustedRoots, UnixTime, VerifiedPeer, VerifyError, admit,
 };
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use learn::note;
 
@@ -46,6 +46,18 @@ pub(crate) struct Peers {
     said: BTreeMap<(String, String), UnixTime>,
     conflicts: Vec<Conflict>,
     told: Vec<String>,
+    missing: Missing,
+}
+
+/// Whether the store lists those who are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// It lists all.
+    None,
+    /// It lacks so many.
+    Some(usize),
+    /// It lists none of so many.
+    All(usize),
 }
 
 /// This node, which is nobody's peer but takes part in the question who has which range.
@@ -90,6 +102,16 @@ enum Severity {
     Warning,
     /// Somebody with a key signs what no honest node would.
     Alarm,
+}
+
+impl Missing {
+    /// How many it lacks.
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Some(peers) | Self::All(peers) => peers,
+        }
+    }
 }
 
 /// What changed. Whom to end is acted on at once; whom to let in waits until it is on disk.
@@ -158,6 +180,7 @@ impl Peers {
             said: BTreeMap::new(),
             conflicts: Vec::new(),
             told: Vec::new(),
+            missing: Missing::None,
         }
     }
 
@@ -195,8 +218,14 @@ impl Peers {
         }
         self.drop_dead(now, &mut learned);
         self.say_refused(refused, now);
+        self.judge_missing(published);
         learned.floor = self.floor != floor;
         learned
+    }
+
+    /// Whom the store lists no more. They are believed all the same, until they are revoked or end.
+    pub(crate) fn missing(&self) -> Missing {
+        self.missing
     }
 
     /// Takes in what the disk shows. It lies there already: what is to be written is what memory
@@ -362,6 +391,31 @@ impl Peers {
             learned.envelopes.remove(&uid);
             learned.gone.insert(uid);
         }
+    }
+
+    fn judge_missing(&mut self, published: &Published) {
+        let listed: BTreeSet<NodeUid> = published.nodes.iter().map(|node| node.uid).collect();
+        let believed = self.believed.keys();
+        let missing = match believed.filter(|uid| !listed.contains(uid)).count() {
+            0 => Missing::None,
+            all if all == self.believed.len() => Missing::All(all),
+            some => Missing::Some(some),
+        };
+        if missing == self.missing {
+            return;
+        }
+        match missing {
+            Missing::None => info!("Store lists every known peer again"),
+            Missing::Some(peers) => warn!(
+                peers,
+                "Store lists some known peers no more, they are kept until they are revoked or their certificates end"
+            ),
+            Missing::All(peers) => error!(
+                peers,
+                "Store lists none of the known peers, they are kept until their certificates end: was it emptied?"
+            ),
+        }
+        self.missing = missing;
     }
 
     fn name_of(&self, uid: &NodeUid) -> String {

@@ -34,6 +34,8 @@ pub(crate) struct Telemetry {
     pub(crate) transports_agreed: u64,
     /// Agreements given up since the start.
     pub(crate) agreements_failed: u64,
+    /// Known peers that the store lists no more.
+    pub(crate) peers_missing: u64,
     /// Revocation lists that are overdue: somebody may be withholding them.
     pub(crate) revocations_overdue: u64,
 }

@@ -32,6 +32,7 @@ impl Node {
             store_failures: self.counts.store_failures,
             transports_agreed: self.counts.transports_agreed,
             agreements_failed: self.counts.agreements_failed,
+            peers_missing: self.peers.missing().count() as u64,
             revocations_overdue: self.peers.overdue(now.wall).len() as u64,
             ..Telemetry::default()
         };

@@ -1,6 +1,8 @@
 //! What the store may show, and who is believed then.
 
+mod hostile;
 mod restarts;
+mod roots;
 mod telling;
 
 use cluster_store::Published;
@@ -123,7 +125,7 @@ fn a_node_of_another_root_is_refused_by_name() {
 }
 
 #[test]
-fn i6_an_edited_envelope_changes_nothing_wherever_it_is_edited() {
+fn aw02_i6_an_edited_envelope_changes_nothing_wherever_it_is_edited() {
     let mut cluster = Cluster::new();
     let bob = cluster.authority.envelope(&cluster.bob, 1);
     let mut peers = cluster.peers();
@@ -142,7 +144,7 @@ fn i6_an_edited_envelope_changes_nothing_wherever_it_is_edited() {
 }
 
 #[test]
-fn an_old_envelope_beside_the_new_one_is_no_news_but_alone_it_is() {
+fn aw03_an_old_envelope_beside_the_new_one_is_no_news_but_alone_it_is() {
     let mut cluster = Cluster::new();
     let (old, new) = (
         cluster.authority.envelope(&cluster.bob, 1),
@@ -335,7 +337,7 @@ fn cp02_without_a_store_the_last_verified_set_is_back_after_a_restart() {
 }
 
 #[test]
-fn the_floor_survives_a_restart() {
+fn cp10_the_floor_survives_a_restart() {
     let mut cluster = Cluster::new();
     let directory = tempfile::tempdir().unwrap();
     let old = cluster.authority.envelope(&cluster.bob, 0);
