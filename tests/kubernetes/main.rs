@@ -9,6 +9,8 @@
     reason = "a panic in a test is its failure"
 )]
 
+mod privileges;
+mod shared;
 mod walk;
 
 use std::process::ExitCode;
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
     }
     // An API server starts on one core; the rest is mostly waiting.
     arguments.test_threads = arguments.test_threads.or(Some(3));
-    let modules = [walk::cases()];
+    let modules = [walk::cases(), privileges::cases()];
     let trials = modules
         .into_iter()
         .flatten()

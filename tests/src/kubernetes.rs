@@ -7,6 +7,7 @@
 //! tokens in a pod's folder) a [`Cluster`] makes, and daemon and controller are started with the
 //! arguments that the pod templates of `deploy/sotto.yaml` give them.
 
+mod calls;
 mod certificates;
 mod cluster;
 mod kubectl;
@@ -22,7 +23,10 @@ use anyhow::{Context, Result, ensure};
 use crate::lab::{Lab, Place, Process};
 use crate::wait;
 
+pub use calls::{Answer, Caller};
 pub use cluster::{Cluster, KubernetesPair};
+pub use kubectl::text;
+pub use objects::{OwnPod, REQUESTS, node, request};
 
 /// Where clients find the API server.
 pub const ADDRESS: &str = "198.51.100.250";

@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use super::kubectl::text;
 use super::objects::{self, OwnPod};
-use super::{ApiServer, NAMESPACE, service_account};
+use super::{ApiServer, Caller, NAMESPACE, REQUESTS, UP_LIMIT, request, service_account};
 use crate::cluster::{Admits, Member, join};
 use crate::lab::{Controller, DaemonSettings, Lab, Launch, Node, Place, Process, TRUST_DOMAIN};
+use crate::wait;
 
 /// The manifest that `sotto install` applies.
 const MANIFEST: &str = include_str!("../../../deploy/sotto.yaml");
@@ -68,7 +69,28 @@ impl Cluster {
             let all: Vec<&str> = line.into_iter().chain(entries.split_whitespace()).collect();
             self.api.kubectl(&all)?;
         }
-        Ok(())
+        self.is_in_force()
+    }
+
+    /// Waits until the API server serves our kinds and enforces our policies.
+    ///
+    /// # Errors
+    /// When it does not in 30 s.
+    pub fn is_in_force(&self) -> Result<()> {
+        let wait = [
+            "wait",
+            "crd",
+            "--for=condition=Established",
+            "--timeout=30s",
+        ];
+        let label = ["--selector=app.kubernetes.io/part-of=sotto"];
+        self.api.kubectl(&[&wait[..], &label].concat())?;
+        let (who, path) = (Caller::Administrator, format!("{REQUESTS}?dryRun=All"));
+        let foreign = request(&self.api, "sotto.dev/node")?;
+        wait::until("the policies to be enforced", UP_LIMIT, || {
+            let answer = self.api.call(&who, "POST", &path, &foreign);
+            answer.is_ok_and(|answer| answer.code == 403)
+        })
     }
 
     /// The manifest with this cluster's values, as `sotto install` fills them in.
@@ -142,7 +164,8 @@ impl Cluster {
     /// # Errors
     /// When an object is refused.
     pub fn register(&self, machine: &Node) -> Result<OwnPod> {
-        self.api.create(&objects::node(machine, machine.name()))?;
+        self.api
+            .create(&objects::node(machine.name(), machine.number()))?;
         self.give_pod(machine)
     }
 
@@ -220,7 +243,7 @@ impl Cluster {
     pub fn shows(&self, what: &[&str], wanted: &str) -> Result<()> {
         let all = [&["get"], what].concat();
         let limit = std::time::Duration::from_secs(30);
-        crate::wait::until(
+        wait::until(
             &format!("{wanted:?} in kubectl {}", all.join(" ")),
             limit,
             || {

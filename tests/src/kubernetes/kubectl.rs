@@ -1,6 +1,6 @@
-//! The real kubectl, as the administrator or with somebody's token.
+//! The real kubectl, as the administrator.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{ADMIN, ApiServer, binary};
@@ -24,40 +24,6 @@ impl ApiServer {
         let all = [&["--kubeconfig", ADMIN, CACHE], arguments].concat();
         self.place
             .run_with_input(&self.kubectl_path()?, &all, &[], input)
-    }
-
-    /// Runs kubectl with a bearer token and nothing else.
-    ///
-    /// # Errors
-    /// What it says.
-    pub fn kubectl_as(&self, token: &str, arguments: &[&str], input: &str) -> Result<String> {
-        let config = format!("/run/kubectl-{}.conf", short(token));
-        if !self.place.has(&config) {
-            let user = format!("token: '{token}'");
-            self.place
-                .write(&config, super::certificates::kubeconfig(&user))?;
-        }
-        let all = [&["--kubeconfig", &config, CACHE], arguments].concat();
-        self.place
-            .run_with_input(&self.kubectl_path()?, &all, &[], input)
-    }
-
-    /// Tries something with a token and returns what the API server answers to forbid it.
-    ///
-    /// # Errors
-    /// When it is allowed, or fails for another reason.
-    pub fn forbidden(&self, token: &str, arguments: &[&str], input: &str) -> Result<String> {
-        match self.kubectl_as(token, arguments, input) {
-            Ok(said) => bail!("kubectl {} was allowed: {said}", arguments.join(" ")),
-            Err(error) => {
-                let said = format!("{error:#}");
-                if said.contains("orbidden") {
-                    Ok(said)
-                } else {
-                    bail!("not forbidden, but failed: {said}")
-                }
-            }
-        }
     }
 
     /// Reads objects as JSON.
@@ -85,14 +51,11 @@ impl ApiServer {
     }
 }
 
-/// A name for a token's file: the end of its signature.
-fn short(token: &str) -> String {
-    let letters = token.chars().rev().filter(char::is_ascii_alphanumeric);
-    letters.take(16).collect()
-}
-
 /// A text inside an object, by its path.
-pub(super) fn text<'a>(object: &'a Value, path: &str) -> Result<&'a str> {
+///
+/// # Errors
+/// When there is none.
+pub fn text<'a>(object: &'a Value, path: &str) -> Result<&'a str> {
     let found = object.pointer(path).and_then(Value::as_str);
     found.with_context(|| format!("no {path} in {object}"))
 }

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::kubectl::text;
 use super::{ApiServer, NAMESPACE};
-use crate::lab::Node;
 
 /// A pod of Sotto's own: its name, UID and the node it is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,13 +15,14 @@ pub struct OwnPod {
     pub uid: String,
 }
 
-/// What the API server gets to know of a machine.
-pub(super) fn node(machine: &Node, name: &str) -> Value {
-    let number = machine.number();
-    let addresses: Vec<Value> = [machine.ipv4(), machine.ipv6()]
-        .iter()
-        .map(|address| json!({"type": "InternalIP", "address": address}))
-        .collect();
+/// A Node object: its addresses and pod ranges follow from its number, as machines' do.
+pub fn node(name: &str, number: u8) -> Value {
+    let addresses = [
+        format!("198.51.100.{number}"),
+        format!("2001:db8::{number:x}"),
+    ];
+    let internal = |address: &String| json!({"type": "InternalIP", "address": address});
+    let addresses: Vec<Value> = addresses.iter().map(internal).collect();
     let ranges = [
         format!("10.244.{number}.0/24"),
         format!("fd00:10:244:{number:x}::/64"),
@@ -34,6 +34,26 @@ pub(super) fn node(machine: &Node, name: &str) -> Value {
         "spec": {"podCIDR": ranges.first(), "podCIDRs": ranges},
         "status": {"addresses": addresses, "conditions": [{"type": "Ready", "status": "True"}]},
     })
+}
+
+/// Where requests for certificates are.
+pub const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+/// A request for a certificate, as an API object.
+///
+/// # Errors
+/// When `openssl` refuses.
+pub fn request(api: &ApiServer, signer: &str) -> Result<Value> {
+    let pem = api.place().shell(
+        "openssl req -new -newkey ed25519 -nodes -keyout /dev/null -subj / \
+          -addext subjectAltName=URI:spiffe://sotto.test/node/x 2>/dev/null | base64 -w0",
+    )?;
+    Ok(json!({
+        "apiVersion": "certificates.k8s.io/v1",
+        "kind": "CertificateSigningRequest",
+        "metadata": {"generateName": "sotto-test-"},
+        "spec": {"request": pem, "signerName": signer, "usages": ["digital signature"]},
+    }))
 }
 
 impl ApiServer {

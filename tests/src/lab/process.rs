@@ -130,7 +130,9 @@ impl Registry {
     }
 
     pub(super) fn end_all(&self) {
-        for process in self.all().map(|all| all.clone()).unwrap_or_default() {
+        let started = self.all().map(|all| all.clone()).unwrap_or_default();
+        // Servers last: their clients would fill logs with complaints.
+        for process in started.iter().rev() {
             if process.kill9().is_err() {
                 let _ = process.try_wait();
             }
