@@ -173,11 +173,15 @@ async fn approve(cluster: &Cluster, request: &CertificateSigningRequest) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use chacha20::ChaCha20Rng;
     use k8s_openapi::ByteString;
     use k8s_openapi::api::certificates::v1::{
         CertificateSigningRequest, CertificateSigningRequestCondition,
         CertificateSigningRequestSpec, CertificateSigningRequestStatus,
     };
+
+    use node_identity::{CertificateRequest, IdentityKey};
+    use rand_core::SeedableRng;
 
     use super::{AWAITS_APPROVAL, NODE_NAME_STAMP, PENDING_CONDITION, SIGNER_NAME, read, waits};
 
@@ -236,5 +240,24 @@ mod tests {
         let error = read(&request(&["alice"], &[]), &"alice".parse().unwrap()).unwrap_err();
 
         assert!(format!("{error:#}").contains("not PEM"), "{error:#}");
+    }
+
+    #[test]
+    fn the_key_is_shown_only_of_a_request_in_the_nodes_own_name() {
+        let identity = "spiffe://sotto.test/node/8d2d5c1e-98a1-4b4e-9d21-6f2f0d4c7a11/alice";
+        let key = IdentityKey::generate(&mut ChaCha20Rng::seed_from_u64(1));
+        let made = CertificateRequest::create(&key, &identity.parse().unwrap(), &[]).unwrap();
+        let pem = format!(
+            "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
+            cluster_api::encode(made.to_der())
+        );
+        let mut request = request(&["alice"], &[]);
+        request.spec.request = ByteString(pem.into_bytes());
+
+        let hash = read(&request, &"alice".parse().unwrap()).unwrap();
+        let error = read(&request, &"mallory".parse().unwrap()).unwrap_err();
+
+        assert_eq!(hash, key.public().hash());
+        assert!(error.to_string().contains("in the name of"), "{error}");
     }
 }

@@ -86,7 +86,9 @@ impl Cluster {
         parameters = parameters.limit(PAGE);
         loop {
             let page = patiently(&kind.plural, api.list(&parameters)).await?;
-            for object in page.items {
+            for mut object in page.items {
+                // As kubectl does: who wrote which field is of no interest to a reader.
+                object.metadata.managed_fields = None;
                 let name = object.metadata.name.clone().unwrap_or_default();
                 match object.try_parse::<K>() {
                     Ok(object) => listed.objects.push(object),
@@ -120,7 +122,8 @@ impl Cluster {
         let what = format!("{} {name}", kind.plural);
         let found = patiently(&what, api.get_opt(name)).await?;
         found
-            .map(|object| {
+            .map(|mut object| {
+                object.metadata.managed_fields = None;
                 object
                     .try_parse::<K>()
                     .with_context(|| format!("read {what}"))

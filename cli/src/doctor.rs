@@ -1,13 +1,16 @@
 //! `sotto doctor`: everything that Sotto needs, checked, with the cure of what is wrong.
 
+mod checks;
+mod facts;
 pub(crate) mod machine;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::output::{Answer, Output, Verdict, render};
 use crate::table::table;
+use crate::times::now;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,8 +43,18 @@ impl Check {
     }
 }
 
-pub(crate) async fn run(_cluster: &Cluster, _output: Output) -> Result<Answer> {
-    bail!("under construction")
+/// Examines a cluster.
+///
+/// # Errors
+/// When the answer cannot be printed; what cannot be looked up is a check of its own.
+pub(crate) async fn run(cluster: &Cluster, output: Output) -> Result<Answer> {
+    let reachable = facts::version(cluster).await;
+    let mut found = vec![checks::version(&reachable)];
+    // Behind an API server that does not answer, every other check would fail alike.
+    if reachable.is_ok() {
+        found.extend(checks::all(&facts::look(cluster).await, now()));
+    }
+    answer(found, output)
 }
 
 /// Prints the checks; wrong if one failed.

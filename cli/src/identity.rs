@@ -137,44 +137,8 @@ fn text(report: &Report) -> String {
     for root in &report.roots {
         rows.push(("Root".to_owned(), format!("{root}, {trust}")));
     }
-    if let Some(one) = &report.certificate {
-        rows.extend(
-            [
-                ("Certificate", format!("serial {}", one.serial)),
-                ("  SPIFFE id", one.spiffe_id.clone()),
-                ("  Node UID", one.uid.clone()),
-                ("  Identity key", one.identity_key.clone()),
-                ("  Addresses", one.addresses.join(", ")),
-                ("  Pod ranges", one.pod_ranges.join(", ")),
-                ("  Not before", one.not_before.clone()),
-                ("  Not after", one.not_after.clone()),
-            ]
-            .map(|(name, value)| (name.to_owned(), value)),
-        );
-    }
-    for one in &report.statements {
-        let endpoints: Vec<String> = one.endpoints.clone();
-        rows.extend(
-            [
-                ("Statement", format!("generation {}", one.generation)),
-                ("  Tunnel key", one.tunnel_key.clone()),
-                (
-                    "  Endpoints",
-                    format!(
-                        "{}, UDP port {}, {} lanes",
-                        endpoints.join(", "),
-                        one.base_port,
-                        one.lanes
-                    ),
-                ),
-                (
-                    "  For",
-                    format!("certificate serial {}", one.certificate_serial),
-                ),
-            ]
-            .map(|(name, value)| (name.to_owned(), value)),
-        );
-    }
+    rows.extend(report.certificate.iter().flat_map(certificate_rows));
+    rows.extend(report.statements.iter().flat_map(statement_rows));
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(a, b)| vec![a, b]).collect();
     let mut checks = vec![vec![
         "CHECK".to_owned(),
@@ -195,6 +159,37 @@ fn text(report: &Report) -> String {
         table(&checks),
         conclusion(report)
     )
+}
+
+fn certificate_rows(one: &CertificateReport) -> [(String, String); 8] {
+    [
+        ("Certificate", format!("serial {}", one.serial)),
+        ("  SPIFFE id", one.spiffe_id.clone()),
+        ("  Node UID", one.uid.clone()),
+        ("  Identity key", one.identity_key.clone()),
+        ("  Addresses", one.addresses.join(", ")),
+        ("  Pod ranges", one.pod_ranges.join(", ")),
+        ("  Not before", one.not_before.clone()),
+        ("  Not after", one.not_after.clone()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+}
+
+fn statement_rows(one: &StatementReport) -> [(String, String); 4] {
+    let endpoints = format!(
+        "{}, UDP port {}, {} lanes",
+        one.endpoints.join(", "),
+        one.base_port,
+        one.lanes
+    );
+    let certificate = format!("certificate serial {}", one.certificate_serial);
+    [
+        ("Statement", format!("generation {}", one.generation)),
+        ("  Tunnel key", one.tunnel_key.clone()),
+        ("  Endpoints", endpoints),
+        ("  For", certificate),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
 }
 
 fn conclusion(report: &Report) -> &'static str {

@@ -8,7 +8,7 @@ mod apply;
 mod existing;
 mod manifest;
 mod plan;
-mod ranges;
+pub(crate) mod ranges;
 
 use anyhow::{Context, Result, bail};
 use kube::ResourceExt;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use node_status::NodeStatus;
 
 use super::{Check, Outcome, answer};
 use crate::daemon;
@@ -20,52 +21,44 @@ pub(crate) fn run(directory: &Path, output: Output) -> Result<Answer> {
             return answer(vec![check], output);
         }
     };
-    let daemon = Check::new(
-        "the daemon answers",
-        Outcome::Ok,
-        &format!("version {}", status.daemon_version),
+    let version = format!("version {}", status.daemon_version);
+    let mut checks = vec![Check::new("the daemon answers", Outcome::Ok, &version)];
+    checks.extend(judge(&status));
+    answer(checks, output)
+}
+
+fn judge(status: &NodeStatus) -> Vec<Check> {
+    let waits = format!(
+        "it waits for {}: the daemon's log says why",
+        status.waiting_for.join(", ")
     );
-    let ready = if status.is_ready() {
-        Check::new("the node is ready", Outcome::Ok, "")
-    } else {
-        Check::new(
-            "the node is ready",
-            Outcome::Fail,
-            &format!(
-                "it waits for {}: the daemon's log says why",
-                status.waiting_for.join(", ")
-            ),
-        )
-    };
-    let certificate = match &status.certificate {
-        Some(_) => Check::new("the node has a certificate", Outcome::Ok, ""),
-        None => Check::new(
+    let leaks = format!(
+        "{} did: look at the daemon's log",
+        status.guard.plaintext_leaks
+    );
+    let mut checks = vec![
+        holds("the node is ready", status.is_ready(), &waits),
+        holds(
             "the node has a certificate",
-            Outcome::Fail,
+            status.certificate.is_some(),
             "the controller has not granted one: see its log",
         ),
-    };
-    let guard = if status.guard.stands {
-        Check::new("the guard stands", Outcome::Ok, "")
-    } else {
-        Check::new(
+        holds(
             "the guard stands",
-            Outcome::Fail,
+            status.guard.stands,
             "it is broken: the daemon's log says why",
-        )
-    };
-    let leaks = match status.guard.plaintext_leaks {
-        0 => Check::new("no pod packet left in clear", Outcome::Ok, ""),
-        count => Check::new(
-            "no pod packet left in clear",
-            Outcome::Fail,
-            &format!("{count} did: look at the daemon's log"),
         ),
-    };
-    let refused = match status.refused.as_slice() {
-        [] => Check::new("every published node is believed", Outcome::Ok, ""),
+        holds(
+            "no pod packet left in clear",
+            status.guard.plaintext_leaks == 0,
+            &leaks,
+        ),
+    ];
+    let what = "every published node is believed";
+    checks.push(match status.refused.as_slice() {
+        [] => Check::new(what, Outcome::Ok, ""),
         [first, ..] => Check::new(
-            "every published node is believed",
+            what,
             Outcome::Warn,
             &format!(
                 "{} are refused, the first is {}: {}",
@@ -74,9 +67,52 @@ pub(crate) fn run(directory: &Path, output: Output) -> Result<Answer> {
                 first.reason
             ),
         ),
-    };
-    answer(
-        vec![daemon, ready, certificate, guard, leaks, refused],
-        output,
-    )
+    });
+    checks
+}
+
+fn holds(what: &str, is_so: bool, otherwise: &str) -> Check {
+    if is_so {
+        Check::new(what, Outcome::Ok, "")
+    } else {
+        Check::new(what, Outcome::Fail, otherwise)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use node_status::NodeStatus;
+
+    use super::{Outcome, judge, run};
+    use crate::output::{Output, Verdict};
+
+    #[test]
+    fn a_node_that_is_not_well_fails_with_what_it_waits_for() {
+        let mut status = NodeStatus {
+            waiting_for: vec!["a certificate".to_owned()],
+            ..NodeStatus::default()
+        };
+        status.guard.plaintext_leaks = 3;
+
+        let checks = judge(&status);
+
+        let found: Vec<&str> = checks
+            .iter()
+            .filter(|check| check.outcome == Outcome::Fail)
+            .map(|check| check.found.as_str())
+            .collect();
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert!(found[0].contains("waits for a certificate"), "{found:?}");
+        assert!(found[3].contains("3 did"), "{found:?}");
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_answer_is_a_failed_check() {
+        let directory = tempfile::tempdir().unwrap();
+
+        let answer = run(directory.path(), Output::Table).unwrap();
+
+        assert_eq!(answer.verdict, Verdict::Wrong);
+        assert!(answer.text.contains("the daemon is not running"));
+    }
 }

@@ -78,52 +78,11 @@ pub(crate) async fn make(
 ) -> Result<Plan> {
     let mut notes = Vec::new();
     let (root, pins) = settle_root(arguments, existing)?;
-    let (pod_ranges, pods_source) = settle(
-        &Question {
-            what: "pod range",
-            option: "--pod-range",
-            given: arguments
-                .pod_ranges
-                .iter()
-                .map(PodCidr::to_network)
-                .collect(),
-            installed: existing
-                .installed
-                .as_ref()
-                .map(|one| one.pod_ranges.iter().map(PodCidr::to_network).collect()),
-            found: &addresses.pods,
-        },
-        arguments,
-    )
-    .await?;
-    let (service_ranges, services_source) = settle(
-        &Question {
-            what: "Service range",
-            option: "--service-range",
-            given: arguments.service_ranges.clone(),
-            installed: existing
-                .installed
-                .as_ref()
-                .map(|one| one.service_ranges.clone()),
-            found: &addresses.services,
-        },
-        arguments,
-    )
-    .await?;
-    let (underlay_ranges, underlay_source) = settle(
-        &Question {
-            what: "underlay range",
-            option: "--underlay-range",
-            given: arguments.underlay_ranges.clone(),
-            installed: existing
-                .installed
-                .as_ref()
-                .map(|one| one.underlay_ranges.clone()),
-            found: &addresses.underlay,
-        },
-        arguments,
-    )
-    .await?;
+    let [pods_question, services_question, underlay_question] =
+        questions(arguments, existing, addresses);
+    let (pod_ranges, pods_source) = settle(&pods_question, arguments).await?;
+    let (service_ranges, services_source) = settle(&services_question, arguments).await?;
+    let (underlay_ranges, underlay_source) = settle(&underlay_question, arguments).await?;
     let outside = ranges::outside(&addresses.of_nodes, &pod_ranges);
     if let Some(first) = outside.first() {
         notes.push(format!(
@@ -238,6 +197,38 @@ struct Question<'a> {
     given: Vec<IpNetwork>,
     installed: Option<Vec<IpNetwork>>,
     found: &'a Found,
+}
+
+fn questions<'a>(
+    arguments: &InstallArguments,
+    existing: &Existing,
+    addresses: &'a Addresses,
+) -> [Question<'a>; 3] {
+    let installed = existing.installed.as_ref();
+    let networks = |ranges: &[PodCidr]| ranges.iter().map(PodCidr::to_network).collect();
+    [
+        Question {
+            what: "pod range",
+            option: "--pod-range",
+            given: networks(&arguments.pod_ranges),
+            installed: installed.map(|one| networks(&one.pod_ranges)),
+            found: &addresses.pods,
+        },
+        Question {
+            what: "Service range",
+            option: "--service-range",
+            given: arguments.service_ranges.clone(),
+            installed: installed.map(|one| one.service_ranges.clone()),
+            found: &addresses.services,
+        },
+        Question {
+            what: "underlay range",
+            option: "--underlay-range",
+            given: arguments.underlay_ranges.clone(),
+            installed: installed.map(|one| one.underlay_ranges.clone()),
+            found: &addresses.underlay,
+        },
+    ]
 }
 
 async fn settle(

@@ -11,10 +11,10 @@ use crate::settings::Installed;
 
 fn arguments(words: &[&str]) -> InstallArguments {
     let line = ["sotto", "install", "--yes"].iter().chain(words);
-    match Arguments::try_parse_from(line).unwrap().verb {
-        Verb::Install(arguments) => arguments,
-        other => panic!("{other:?}"),
-    }
+    let Verb::Install(arguments) = Arguments::try_parse_from(line).unwrap().verb else {
+        panic!("another verb than install");
+    };
+    arguments
 }
 
 fn root(seed: u64) -> RootCertificate {

@@ -1,0 +1,275 @@
+//! The checks over what was found. Pure: facts in, words out.
+
+mod network;
+mod nodes;
+
+use cluster_api::RevocationList;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
+use node_identity::UnixTime;
+
+use super::facts::Facts;
+use super::{Check, Outcome};
+use crate::cluster::{Listed, Seen};
+use crate::health;
+use crate::names::{NODE, SUPPORTED};
+use crate::roots;
+
+/// How many names a check gives.
+const NAMED: usize = 5;
+/// The version of the kinds that this program speaks.
+const VERSION: &str = "v1alpha1";
+
+/// All checks but the API server's own.
+pub(crate) fn all(facts: &Facts, now: UnixTime) -> Vec<Check> {
+    let mut checks: Vec<Check> = facts
+        .definitions
+        .iter()
+        .map(|(name, found)| definition(name, found))
+        .collect();
+    checks.extend([
+        presence(
+            "both admission policies and their bindings are in force",
+            &facts.missing_policies,
+        ),
+        presence(
+            "accounts, roles and bindings are there",
+            &facts.missing_rights,
+        ),
+        secrets(&facts.missing_secrets),
+        lease(&facts.lease, now),
+        deployment(&facts.deployment),
+    ]);
+    checks.extend(lists(&facts.lists, now));
+    let daemon_set = own_daemon_set(facts);
+    checks.push(daemons(&daemon_set));
+    checks.extend(nodes::all(&facts.nodes, &facts.peers));
+    checks.extend(network::ranges(
+        &daemon_set,
+        &facts.nodes,
+        &facts.service_ranges,
+    ));
+    checks.push(network::others(&facts.daemon_sets));
+    checks.push(network::policies(&facts.network_policies));
+    checks
+}
+
+/// The API server answers, and is of a version that was tested.
+pub(crate) fn version(found: &Seen<(String, String)>) -> Check {
+    let what = "the API server answers and is of a supported version";
+    let (major, minor) = match found {
+        Ok(version) => version,
+        Err(error) => return Check::new(what, Outcome::Fail, error),
+    };
+    let digits: String = minor.chars().take_while(char::is_ascii_digit).collect();
+    let (oldest, newest) = (SUPPORTED.start(), SUPPORTED.end());
+    let text = format!("{major}.{minor}, supported are 1.{oldest} to 1.{newest}");
+    let outcome = match digits.parse::<u32>() {
+        Ok(number) if major == "1" && SUPPORTED.contains(&number) => Outcome::Ok,
+        Ok(number) if major == "1" && number > *newest => Outcome::Warn,
+        Ok(_) | Err(_) => Outcome::Fail,
+    };
+    Check::new(what, outcome, &text)
+}
+
+/// A check whose facts this user may not see.
+fn unseen(what: &str, error: &str) -> Check {
+    Check::new(what, Outcome::Warn, &format!("not checked: {error}"))
+}
+
+fn definition(name: &str, found: &Seen<Option<CustomResourceDefinition>>) -> Check {
+    let what = format!("the kind {name} is served in {VERSION}");
+    let found = match found {
+        Ok(Some(found)) => found,
+        Ok(None) => return Check::new(&what, Outcome::Fail, "not there: run `sotto install`"),
+        Err(error) => return unseen(&what, error),
+    };
+    let version = found.spec.versions.iter().find(|one| one.name == VERSION);
+    if !version.is_some_and(|version| version.served) {
+        let cure = "another version than this program's is: use the program of the installation";
+        return Check::new(&what, Outcome::Fail, cure);
+    }
+    let conditions = found
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let is_true = |type_: &str| {
+        conditions
+            .iter()
+            .any(|one| one.type_ == type_ && one.status == "True")
+    };
+    if is_true("Established") && !is_true("Terminating") {
+        Check::new(&what, Outcome::Ok, "")
+    } else {
+        let cure = "defined but not served: its status says why";
+        Check::new(&what, Outcome::Fail, cure)
+    }
+}
+
+fn presence(what: &str, missing: &Seen<Vec<String>>) -> Check {
+    match missing {
+        Ok(missing) if missing.is_empty() => Check::new(what, Outcome::Ok, ""),
+        Ok(missing) => Check::new(
+            what,
+            Outcome::Fail,
+            &format!("missing: {}; run `sotto install`", missing.join(", ")),
+        ),
+        Err(error) => unseen(what, error),
+    }
+}
+
+fn secrets(missing: &Seen<Vec<String>>) -> Check {
+    let what = "the Secrets of root and ledger are there";
+    match missing {
+        Ok(missing) if missing.is_empty() => Check::new(what, Outcome::Ok, ""),
+        Ok(missing) => Check::new(
+            what,
+            Outcome::Fail,
+            &format!(
+                "missing: {}; put back the backup, or, if Sotto is new here, see `sotto root create` \
+                 (well if the controller has its root as files)",
+                missing.join(", ")
+            ),
+        ),
+        Err(error) => unseen(what, error),
+    }
+}
+
+fn lease(found: &Seen<Option<Lease>>, now: UnixTime) -> Check {
+    let what = "a controller leads";
+    if let Err(error) = found {
+        return unseen(what, error);
+    }
+    match health::lease(found, now) {
+        Ok(holder) => Check::new(what, Outcome::Ok, &holder),
+        Err(fault) => Check::new(what, Outcome::Fail, &fault),
+    }
+}
+
+fn deployment(found: &Seen<Option<Deployment>>) -> Check {
+    let what = "every controller is ready";
+    let found = match found {
+        Ok(Some(found)) => found,
+        Ok(None) => return Check::new(what, Outcome::Fail, "not there: run `sotto install`"),
+        Err(error) => return unseen(what, error),
+    };
+    let wanted = found
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
+    let ready = found
+        .status
+        .as_ref()
+        .and_then(|status| status.ready_replicas)
+        .unwrap_or(0);
+    let text = format!("{ready} of {wanted}");
+    match ready {
+        ready if ready >= wanted && wanted > 0 => Check::new(what, Outcome::Ok, &text),
+        // One is enough to work; the other is for its death.
+        1.. => Check::new(
+            what,
+            Outcome::Warn,
+            &format!("{text}: `kubectl --namespace sotto-system get pods` says why"),
+        ),
+        _ => Check::new(
+            what,
+            Outcome::Fail,
+            &format!(
+                "{text}: nobody gets or renews a certificate; `kubectl --namespace sotto-system \
+                 get pods` says why"
+            ),
+        ),
+    }
+}
+
+fn lists(found: &Seen<Listed<RevocationList>>, now: UnixTime) -> Vec<Check> {
+    let what = "a root is published, its list signed and not overdue";
+    let listed = match found {
+        Ok(listed) => listed,
+        Err(error) => return vec![unseen(what, error)],
+    };
+    if listed.objects.is_empty() && listed.malformed.is_empty() {
+        let cure = "no root is published: does the controller run?";
+        return vec![Check::new(what, Outcome::Fail, cure)];
+    }
+    let mut checks = Vec::new();
+    for object in &listed.objects {
+        let what = format!("list {} is signed and not overdue", object.name_any());
+        checks.push(match roots::read(object) {
+            Ok(root) if root.is_overdue(now) => Check::new(
+                &what,
+                Outcome::Fail,
+                "overdue: does the controller run, and may it write? or is its root gone, then \
+                 delete the object",
+            ),
+            Ok(root) => Check::new(
+                &what,
+                Outcome::Ok,
+                &format!("number {}", root.list.list().number),
+            ),
+            Err(reason) => Check::new(&what, Outcome::Fail, &foreign(&reason)),
+        });
+    }
+    for (name, reason) in &listed.malformed {
+        let what = format!("list {name} is of its form");
+        checks.push(Check::new(&what, Outcome::Fail, &foreign(reason)));
+    }
+    checks
+}
+
+fn foreign(reason: &str) -> String {
+    format!("{reason}; not Sotto's: find out who wrote it and delete it")
+}
+
+fn own_daemon_set(facts: &Facts) -> Seen<Option<DaemonSet>> {
+    let listed = facts.daemon_sets.as_ref().map_err(Clone::clone)?;
+    let own = |one: &&DaemonSet| {
+        one.name_any() == NODE && one.namespace().as_deref() == Some(facts.namespace.as_str())
+    };
+    Ok(listed.objects.iter().find(own).cloned())
+}
+
+fn daemons(found: &Seen<Option<DaemonSet>>) -> Check {
+    let what = "a daemon is ready on every node";
+    let found = match found {
+        Ok(Some(found)) => found,
+        Ok(None) => return Check::new(what, Outcome::Fail, "not there: run `sotto install`"),
+        Err(error) => return unseen(what, error),
+    };
+    let Some(status) = &found.status else {
+        let cure = "the DaemonSet has no status: does kube-controller-manager run?";
+        return Check::new(what, Outcome::Fail, cure);
+    };
+    let text = format!(
+        "{} of {}",
+        status.number_ready, status.desired_number_scheduled
+    );
+    if status.desired_number_scheduled == 0 {
+        let cure = "no node is to have one: are there nodes, and does kube-controller-manager run?";
+        return Check::new(what, Outcome::Warn, cure);
+    }
+    if status.number_ready >= status.desired_number_scheduled {
+        return Check::new(what, Outcome::Ok, &text);
+    }
+    Check::new(
+        what,
+        Outcome::Fail,
+        &format!("{text}: `kubectl --namespace sotto-system get pods` says where and why"),
+    )
+}
+
+/// Some names, and how many more there are.
+fn named(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+    match names.len().saturating_sub(NAMED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
