@@ -19,9 +19,10 @@ pub(super) fn failed(
     }
 }
 
-/// Whether the object is not there.
+/// Whether the object is not there. A 404 that is none of the API server's own (a missing kind, a
+/// proxy) does not say that.
 pub(super) fn is_absent(error: &kube::Error) -> bool {
-    status(error).is_some_and(|status| status.code == 404)
+    status(error).is_some_and(Status::is_not_found)
 }
 
 /// Whether somebody else was faster: a fresh look and another try will do.

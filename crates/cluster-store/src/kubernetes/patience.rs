@@ -111,11 +111,15 @@ fn quiet_wanted(response: &Response<Body>, unless_said: Duration) -> Option<Dura
 
 /// Spread by up to half, so that nodes that were sent away together do not come back together.
 fn keep_quiet(manners: &Mutex<Manners>, wanted: Duration) {
-    let share = RandomState::new().hash_one(0_u8) % 512;
-    let spread = wanted.as_millis() as u64 * share / 1024;
-    let until = Instant::now() + wanted + Duration::from_millis(spread);
+    let until = Instant::now() + wanted + chance_of(wanted / 2);
     let mut manners = manners.lock().unwrap_or_else(PoisonError::into_inner);
     manners.quiet_until = manners.quiet_until.max(Some(until));
+}
+
+/// A time between none and `most`, by chance. Nothing secret hangs on it.
+pub(super) fn chance_of(most: Duration) -> Duration {
+    let parts = RandomState::new().hash_one(0_u8) % 1024;
+    most * u32::try_from(parts).unwrap_or_default() / 1024
 }
 
 async fn await_quiet(manners: &Mutex<Manners>) {

@@ -264,3 +264,6 @@ impl<E: Kept> Shelf<E> {
         self.slots.insert(name.to_owned(), Slot { found, round });
     }
 }
+
+#[cfg(test)]
+mod tests;

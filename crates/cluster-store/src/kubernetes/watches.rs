@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
+use super::patience::chance_of;
 use super::shelf::{Found, Kept, Shelf};
 use crate::StoreChanges;
 use crate::error::StoreError;
@@ -37,6 +38,13 @@ const FIRST_LIST_LIMIT: Duration = Duration::from_secs(20);
 /// The least time between two lists for what was left out (a guess: whoever floods the API can
 /// cause one each time).
 const LIST_PACE: Duration = Duration::from_secs(300);
+/// The first pause after an error; it doubles up to the longest. (Guesses: a rolling restart of
+/// the API server is over in 30 s.)
+const FIRST_PAUSE: Duration = Duration::from_millis(800);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// So long without an error, and the next pause is the first again. Longer than the longest, or
+/// an error that comes back after each list would be met with short pauses.
+const CALM: Duration = Duration::from_secs(120);
 /// How long changes are gathered before somebody is woken (a guess: what nobody notices).
 const GATHER: Duration = Duration::from_millis(100);
 
@@ -147,6 +155,33 @@ impl<E: Kept> Watched<E> {
     }
 }
 
+/// The pauses after errors. Those of kube's streams begin anew with every event, even with the one
+/// that says that a list begins, and so would let each error cause another list at once.
+struct Pauses {
+    next: Duration,
+    last_error: Option<Instant>,
+}
+
+impl Pauses {
+    const FIRST: Self = Self {
+        next: FIRST_PAUSE,
+        last_error: None,
+    };
+
+    /// How long to wait after an error: half of it for certain, the other half by chance, so that
+    /// nodes that were thrown out together do not come back together.
+    fn after_error(&mut self) -> Duration {
+        let now = Instant::now();
+        if self.last_error.is_none_or(|last| now - last >= CALM) {
+            self.next = FIRST_PAUSE;
+        }
+        self.last_error = Some(now);
+        let pause = self.next;
+        self.next = (pause * 2).min(LONGEST_PAUSE);
+        pause / 2 + chance_of(pause / 2)
+    }
+}
+
 async fn follow<E: Kept, T, S>(
     watched: Arc<Watched<E>>,
     wake: Wake,
@@ -156,8 +191,9 @@ async fn follow<E: Kept, T, S>(
     T: Resource,
     S: Stream<Item = watcher::Result<watcher::Event<T>>> + Send,
 {
+    let mut pauses = Pauses::FIRST;
     loop {
-        let mut events = std::pin::pin!(events().default_backoff());
+        let mut events = std::pin::pin!(events());
         let next_list = Instant::now() + LIST_PACE;
         loop {
             let wants_list = watched.shelf().wants_list();
@@ -174,7 +210,10 @@ async fn follow<E: Kept, T, S>(
                         wake.send_replace(());
                     }
                 }
-                Some(Err(error)) => watched.trouble_begins(&error),
+                Some(Err(error)) => {
+                    watched.trouble_begins(&error);
+                    sleep(pauses.after_error()).await;
+                }
                 None => break,
             }
         }

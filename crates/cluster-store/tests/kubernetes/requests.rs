@@ -1,0 +1,342 @@
+//! Certificate signing requests and what is looked up for them; certificates under names that
+//! somebody else holds.
+
+use std::time::Duration;
+
+use base64ct::{Base64, Encoding};
+use chacha20::ChaCha8Rng;
+use cluster_store::{ClusterStore, EnrolmentRequest, RequestState, Requester, Stamp, StoreError};
+use node_identity::{
+    CERTIFICATE_LIFETIME, CertificateSerial, IdentityKey, NodeCertificateTerms, NodeUid, PodCidr,
+    PodRanges, RootKey, SpiffeId, UnixTime,
+};
+use rand_core::SeedableRng;
+use serde_json::{Value, json};
+
+use super::fake::{Fake, Instead};
+use super::{ALICE, BOB, IDENTITIES, REQUESTS, controller_store, identity, node_store};
+
+fn request(name: &str, node: &str, second: u32) -> Value {
+    let pem = "-----BEGIN CERTIFICATE REQUEST-----\nAQID\n-----END CERTIFICATE REQUEST-----\n";
+    let stamp = |value: &str| json!([value]);
+    json!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {
+            "name": name, "creationTimestamp": format!("2026-11-26T00:{:02}:{:02}Z", second / 60, second % 60),
+        },
+        "spec": {
+            "request": Base64::encode_string(pem.as_bytes()), "signerName": "sotto.dev/node",
+            "username": "system:serviceaccount:sotto-system:sotto-node",
+            "extra": {
+                "authentication.kubernetes.io/pod-name": stamp(&format!("pod-{node}")),
+                "authentication.kubernetes.io/pod-uid": stamp("pod-uid"),
+                "authentication.kubernetes.io/node-name": stamp(node),
+                "authentication.kubernetes.io/node-uid": stamp(&format!("uid-of-{node}")),
+            },
+        },
+    })
+}
+
+fn world() -> Fake {
+    let fake = Fake::default();
+    fake.put(
+        "daemonsets",
+        json!({ "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": { "name": "sotto-node", "uid": "ds" } }),
+    );
+    fake.put(
+        "pods",
+        json!({ "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": "pod-alice", "uid": "pod-uid", "ownerReferences": [
+                { "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "sotto-node", "uid": "ds", "controller": true },
+            ]},
+            "spec": { "nodeName": "alice", "serviceAccountName": "sotto-node", "containers": [] },
+        }),
+    );
+    fake.put(
+        "nodes",
+        json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "alice", "uid": ALICE },
+            "spec": { "podCIDRs": ["10.244.3.0/24"] },
+            "status": { "addresses": [
+                { "type": "Hostname", "address": "alice" },
+                { "type": "InternalIP", "address": "198.51.100.7" },
+                { "type": "InternalIP", "address": "nonsense" },
+                { "type": "ExternalIP", "address": "203.0.113.7" },
+            ]},
+        }),
+    );
+    fake
+}
+
+fn stamp(requester: &Requester) -> &Stamp {
+    match requester {
+        Requester::Stamped(stamp) => stamp,
+        Requester::Anybody => panic!("not stamped"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_comes_with_its_stamps_and_what_is_there_now() {
+    let fake = world();
+    let mut approved = request("sotto-alice-1", "alice", 1);
+    approved["status"] = json!({ "conditions": [
+        { "type": "Approved", "status": "True", "reason": "SottoOperatorApproved" },
+        { "type": "sotto.dev/Pending", "status": "True", "reason": "AwaitsApproval" },
+    ]});
+    fake.put(REQUESTS, approved);
+    fake.put(REQUESTS, request("sotto-bob-1", "bob", 1));
+    let mut answered = request("sotto-alice-0", "alice", 0);
+    answered["status"] = json!({ "conditions": [{ "type": "Denied", "status": "True" }] });
+    fake.put(REQUESTS, answered);
+    let store = controller_store(&fake);
+
+    let found = store.requests().await.unwrap();
+
+    let [alice, bob] = found.requests.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert_eq!(alice.request.pkcs10, [1, 2, 3]);
+    let (alice, state) = (stamp(&alice.requester), alice.state);
+    assert!(matches!(state, RequestState::Pending(_)), "{state:?}");
+    assert!(alice.operator_approved);
+    assert_eq!(alice.node_name, ["alice"]);
+    let (pod, node) = (alice.pod.as_ref().unwrap(), alice.node.as_ref().unwrap());
+    assert_eq!(
+        (pod.uid.as_str(), pod.node_name.as_str()),
+        ("pod-uid", "alice")
+    );
+    assert_eq!(pod.daemon_set_uid, alice.daemon_set_uid);
+    let address: std::net::IpAddr = "198.51.100.7".parse().unwrap();
+    assert_eq!(node.addresses, [address]);
+    assert_eq!(node.pod_ranges, ["10.244.3.0/24"]);
+    let bob = stamp(&bob.requester);
+    assert!(bob.pod.is_none() && bob.node.is_none() && !bob.operator_approved);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_asked_for_is_not_said_to_be_absent() {
+    let fake = world();
+    fake.put(REQUESTS, request("sotto-alice-1", "alice", 1));
+    fake.instead(|asked| {
+        let is_pod = asked.path.contains("/pods/");
+        is_pod.then_some(Instead::Status(500, None))
+    });
+    let store = controller_store(&fake);
+
+    assert!(store.requests().await.unwrap().requests.is_empty());
+
+    fake.behave();
+    let found = store.requests().await.unwrap();
+    assert!(stamp(&found.requests[0].requester).pod.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn aw08_names_from_stamps_never_leave_their_place_in_a_path() {
+    let fake = world();
+    for (number, name) in ["../../secrets/sotto-root", "a/b", "", "A%2f"]
+        .iter()
+        .enumerate()
+    {
+        let mut hostile = request(&format!("r{number}"), "x", 1);
+        let extra = &mut hostile["spec"]["extra"];
+        extra["authentication.kubernetes.io/pod-name"] = json!([name]);
+        extra["authentication.kubernetes.io/node-name"] = json!([name, "alice"]);
+        fake.put(REQUESTS, hostile);
+    }
+    let store = controller_store(&fake);
+
+    let found = store.requests().await.unwrap();
+
+    assert_eq!(found.requests.len(), 4);
+    let is_live = |path: &str| path.contains("/pods") || path.contains("/nodes/");
+    assert!(fake.asked(|asked| is_live(&asked.path)).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn aw08_a_thousand_requests_of_one_node_leave_room_for_the_others() {
+    let fake = world();
+    for number in 0..1_000 {
+        fake.put(
+            REQUESTS,
+            request(&format!("mallory-{number}"), "mallory", number),
+        );
+    }
+    let mut large = request("large", "carol", 1);
+    large["spec"]["request"] = json!(Base64::encode_string(&[b'x'; 17 * 1024]));
+    fake.put(REQUESTS, large);
+    fake.put(REQUESTS, request("alice-1", "alice", 1));
+    let store = controller_store(&fake);
+
+    let found = store.requests().await.unwrap();
+
+    assert_eq!(found.requests.len(), 5);
+    let is_alices = |stamp: &Stamp| stamp.node_name == ["alice"];
+    let mut requesters = found.requests.iter().map(|found| stamp(&found.requester));
+    assert!(requesters.any(is_alices));
+    let named = |name: &str| found.refused.iter().any(|entry| entry.name.ends_with(name));
+    assert!(named("/mallory-0") && named("/large"));
+    assert!(found.refused.len() <= 1_001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_request_is_left_once_while_it_is_open() {
+    let fake = world();
+    let store = node_store(&fake);
+    let request = EnrolmentRequest {
+        pkcs10: vec![1, 2, 3],
+        token: None,
+    };
+
+    let id = store.submit_request(&request).await.unwrap();
+    assert_eq!(store.submit_request(&request).await.unwrap(), id);
+
+    let created = fake.asked(|asked| asked.method == "POST");
+    assert_eq!(created.len(), 1);
+    assert_eq!(created[0].body["spec"]["signerName"], "sotto.dev/node");
+    assert_eq!(
+        created[0].body["spec"]["usages"],
+        json!(["digital signature"])
+    );
+    let state = store.request_state(&id).await.unwrap();
+    assert_eq!(state, Some(RequestState::Waiting));
+    assert_eq!(store.request_state(&request.id()).await.unwrap(), None);
+    let name = fake.asked(|asked| asked.method == "GET" && asked.path.contains("sotto-alice-"));
+    fake.delete(REQUESTS, name[0].path.rsplit('/').next().unwrap());
+    assert_eq!(store.request_state(&id).await.unwrap(), None);
+    assert_ne!(store.submit_request(&request).await.unwrap(), id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_names_verb_object_and_cure() {
+    let fake = world();
+    fake.instead(|asked| (asked.method == "POST").then_some(Instead::Status(403, None)));
+    let request = EnrolmentRequest {
+        pkcs10: vec![1],
+        token: None,
+    };
+
+    let error = node_store(&fake)
+        .submit_request(&request)
+        .await
+        .unwrap_err();
+
+    assert_eq!(
+        error.to_string(),
+        "create certificatesigningrequests of alice: allow this verb in the role of this account"
+    );
+}
+
+fn certificate(uid: &str) -> Vec<u8> {
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let (key, now) = (RootKey::generate(&mut random), UnixTime(1_800_000_000));
+    let domain = "sotto.test".parse().unwrap();
+    let root = key.create_certificate(&domain, now, &mut random);
+    let terms = NodeCertificateTerms {
+        identity: SpiffeId {
+            trust_domain: domain,
+            uid: uid.parse().unwrap(),
+            name: "alice".parse().unwrap(),
+        },
+        key: IdentityKey::generate(&mut random).public(),
+        addresses: vec!["198.51.100.7".parse().unwrap()],
+        pod_ranges: PodRanges::try_new(vec!["10.244.3.0/24".parse::<PodCidr>().unwrap()]).unwrap(),
+        serial: CertificateSerial(1),
+        not_before: now,
+        not_after: now.plus(CERTIFICATE_LIFETIME),
+    };
+    key.issue(&root, &terms).unwrap().to_der().to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_replaces_what_another_node_or_nobody_left_under_its_name() {
+    let alice: NodeUid = ALICE.parse().unwrap();
+    let certificate = certificate(ALICE);
+    let mut forged = identity("alice", BOB, b"forged");
+    forged["metadata"]["finalizers"] = json!(["mallory.example/never"]);
+    let malformed = json!({ "metadata": { "name": "alice" }, "spec": { "nodeUID": 7 } });
+    let mut own = identity("alice", ALICE, b"old");
+    own["spec"]["revoked"] = json!(true);
+    for (before, revoked) in [
+        (Some(forged), false),
+        (Some(malformed), false),
+        (Some(own), true),
+        (None, false),
+    ] {
+        let fake = world();
+        before
+            .into_iter()
+            .for_each(|object| drop(fake.put(IDENTITIES, object)));
+        let store = controller_store(&fake);
+
+        store
+            .publish_certificate(&alice, &certificate)
+            .await
+            .unwrap();
+
+        let spec = fake.object(IDENTITIES, "alice").unwrap()["spec"].clone();
+        assert_eq!(spec["nodeUID"], ALICE);
+        assert_eq!(spec["certificate"], cluster_api::encode(&certificate));
+        assert_eq!(spec["revoked"], revoked);
+
+        store.published().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = fake.asked(|_| true).len();
+        store
+            .publish_certificate(&alice, &certificate)
+            .await
+            .unwrap();
+        assert_eq!(
+            fake.asked(|_| true).len(),
+            before,
+            "what is there is not written"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn envelopes_wait_for_the_controller_to_make_their_object() {
+    let fake = world();
+    let store = node_store(&fake);
+    let alice: NodeUid = ALICE.parse().unwrap();
+    let envelopes = [vec![1], vec![2]];
+
+    let early = store.publish_envelopes(&alice, &envelopes).await;
+    fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
+    store.publish_envelopes(&alice, &envelopes).await.unwrap();
+
+    assert!(
+        matches!(early, Err(StoreError::NotThere { .. })),
+        "{early:?}"
+    );
+    let status = &fake.object(IDENTITIES, "alice").unwrap()["status"];
+    assert_eq!(status["statements"], json!(["AQ==", "Ag=="]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_departs_only_when_asking_for_it_says_so() {
+    let fake = world();
+    let store = controller_store(&fake);
+    let (alice, bob): (NodeUid, NodeUid) = (ALICE.parse().unwrap(), BOB.parse().unwrap());
+    let name = || "alice".parse().unwrap();
+    let both = [(alice, name()), (bob, name())];
+    assert_eq!(store.departed(&both).await.unwrap(), [bob]);
+
+    // The list says that nobody is there, the Node itself says otherwise.
+    let empty = Fake::default();
+    empty.put("nodes", fake.object("nodes", "alice").unwrap());
+    let node = fake.object("nodes", "alice").unwrap();
+    let listed = controller_store(&empty);
+    listed.departed(&[]).await.unwrap();
+    empty.delete("nodes", "alice");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    empty.end_watches("nodes");
+    empty.put("nodes", node);
+    assert_eq!(listed.departed(&[(alice, name())]).await.unwrap(), []);
+
+    empty.instead(|_| Some(Instead::Status(500, None)));
+    assert!(
+        listed
+            .departed(&[(alice, name()), (bob, name())])
+            .await
+            .is_err()
+    );
+}

@@ -1,0 +1,251 @@
+//! Watches that break in every way.
+
+use std::time::Duration;
+
+use cluster_store::{ClusterStore, Refusal, StoreChanges, StoreError};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::fake::{Fake, Instead};
+use super::{ALICE, BOB, IDENTITIES, identity, names, node_store, until};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn gone() -> Instead {
+    Instead::Event(json!({ "type": "ERROR", "object": {
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "metadata": {},
+        "code": 410, "reason": "Expired", "message": "too old resource version",
+    }}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_costs_no_list_and_a_large_kind_is_listed_in_pages() {
+    let fake = Fake::default();
+    for node in 0..120 {
+        fake.put(
+            IDENTITIES,
+            identity(&format!("node-{node:03}"), ALICE, b"1"),
+        );
+    }
+    let store = node_store(&fake);
+    let mut changes = store.watch().unwrap();
+    assert_eq!(store.published().await.unwrap().nodes.len(), 120);
+
+    for node in 120..150 {
+        fake.put(
+            IDENTITIES,
+            identity(&format!("node-{node:03}"), ALICE, b"1"),
+        );
+    }
+    until(&store, &mut changes, MINUTE, |seen| seen.nodes.len() == 150).await;
+    fake.delete(IDENTITIES, "node-000");
+    until(&store, &mut changes, MINUTE, |seen| seen.nodes.len() == 149).await;
+
+    assert_eq!(fake.lists(IDENTITIES).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cp06_a_silent_watch_is_noticed_within_a_minute() {
+    let fake = Fake::default();
+    fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
+    let mut silenced = false;
+    fake.instead(move |asked| {
+        let is_first = asked.is_watch() && asked.path.contains(IDENTITIES) && !silenced;
+        silenced |= is_first;
+        is_first.then_some(Instead::Silence)
+    });
+    let store = node_store(&fake);
+    let mut changes = store.watch().unwrap();
+    until(&store, &mut changes, MINUTE, |seen| {
+        names(seen) == ["alice"]
+    })
+    .await;
+
+    fake.put(IDENTITIES, identity("bob", BOB, b"2"));
+    until(&store, &mut changes, MINUTE, |seen| {
+        names(seen) == ["alice", "bob"]
+    })
+    .await;
+
+    assert_eq!(
+        fake.lists(IDENTITIES).len(),
+        1,
+        "the watch goes on, no list"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn cp06_a_connection_that_swallows_everything_is_left_within_a_minute() {
+    let fake = Fake::default();
+    fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
+    let mut swallowed = 0;
+    fake.instead(move |asked| {
+        let is_first = asked.is_watch() && asked.path.contains(IDENTITIES) && swallowed < 2;
+        swallowed += u32::from(is_first);
+        match (is_first, swallowed) {
+            (true, 1) => Some(Instead::Silence),
+            (true, _) => Some(Instead::Nothing),
+            (false, _) => None,
+        }
+    });
+    let store = node_store(&fake);
+    let mut changes = store.watch().unwrap();
+    until(&store, &mut changes, MINUTE, |seen| {
+        names(seen) == ["alice"]
+    })
+    .await;
+
+    fake.put(IDENTITIES, identity("bob", BOB, b"2"));
+    until(&store, &mut changes, MINUTE, |seen| {
+        names(seen) == ["alice", "bob"]
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn cp07_a_place_that_is_gone_is_listed_anew_and_no_peer_is_lost_meanwhile() {
+    let fake = Fake::default();
+    fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
+    let store = node_store(&fake);
+    let mut changes = store.watch().unwrap();
+    until(&store, &mut changes, MINUTE, |seen| {
+        names(seen) == ["alice"]
+    })
+    .await;
+
+    let start = Instant::now();
+    fake.instead(
+        |asked| match (asked.is_watch(), asked.path.contains(IDENTITIES)) {
+            (true, true) => Some(gone()),
+            (false, true) => Some(Instead::Status(500, None)),
+            (_, false) => None,
+        },
+    );
+    fake.end_watches(IDENTITIES);
+    fake.put(IDENTITIES, identity("bob", BOB, b"2"));
+    fake.forget_log();
+    while start.elapsed() < 5 * MINUTE {
+        assert_eq!(names(&store.published().await.unwrap()), ["alice"]);
+        changes.changed().await;
+    }
+    let lists = fake.lists(IDENTITIES).len();
+    assert!((5..40).contains(&lists), "{lists} lists in five minutes");
+
+    fake.behave();
+    until(&store, &mut changes, MINUTE, |seen| {
+        names(seen) == ["alice", "bob"]
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn cp07_a_server_that_always_says_gone_is_not_listed_hot() {
+    let fake = Fake::default();
+    fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
+    fake.instead(|asked| asked.is_watch().then(gone));
+    let store = node_store(&fake);
+
+    let mut changes = store.watch().unwrap();
+    let start = Instant::now();
+    while start.elapsed() < 10 * MINUTE {
+        changes.changed().await;
+    }
+
+    assert_eq!(names(&store.published().await.unwrap()), ["alice"]);
+    let lists = fake.lists(IDENTITIES).len();
+    assert!((5..60).contains(&lists), "{lists} lists in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cp07_a_watch_that_ends_at_once_is_not_started_hot() {
+    let fake = Fake::default();
+    let bookmark = json!({ "type": "BOOKMARK", "object": {
+        "kind": "NodeIdentity", "apiVersion": "sotto.dev/v1alpha1",
+        "metadata": { "resourceVersion": "1" },
+    }});
+    fake.instead(move |asked| asked.is_watch().then(|| Instead::Event(bookmark.clone())));
+    let store = node_store(&fake);
+    store.published().await.unwrap();
+
+    tokio::time::sleep(MINUTE).await;
+
+    let watches = fake.asked(|asked| asked.is_watch() && asked.path.contains(IDENTITIES));
+    assert!((30..=61).contains(&watches.len()), "{}", watches.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn cp13_nobody_asks_while_the_server_wants_quiet() {
+    let fake = Fake::default();
+    fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
+    let mut refusals = 3;
+    fake.instead(move |_| {
+        let refuse = refusals > 0;
+        refusals -= i32::from(refuse);
+        refuse.then_some(Instead::Status(429, Some("7")))
+    });
+    let store = node_store(&fake);
+    assert_eq!(names(&store.published().await.unwrap()), ["alice"]);
+
+    let asked = fake.asked(|_| true);
+    let first = asked[0].at;
+    // Both kinds are asked for at once; each was told before it asked again.
+    let later: Vec<Duration> = asked.iter().map(|asked| asked.at - first).collect();
+    let quiet = Duration::from_secs(7);
+    assert!(
+        later.iter().all(|at| at.is_zero() || *at >= quiet),
+        "{later:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn aw08_a_malformed_object_is_named_and_hides_no_other() {
+    let fake = Fake::default();
+    fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
+    fake.put(
+        IDENTITIES,
+        json!({ "metadata": { "name": "mallory" }, "spec": { "nodeUID": 7 } }),
+    );
+    fake.put(IDENTITIES, identity("nobody", "no-uid", b"1"));
+    let mut spoilt = identity("bob", BOB, b"2");
+    spoilt["spec"]["revoked"] = json!(true);
+    spoilt["status"] = json!({ "statements": ["*", "AA==", "AA=="] });
+    fake.put(IDENTITIES, spoilt);
+    let store = node_store(&fake);
+
+    let published = store.published().await.unwrap();
+
+    assert_eq!(names(&published), ["alice", "bob"]);
+    let bob = published
+        .nodes
+        .iter()
+        .find(|node| node.uid == BOB.parse().unwrap());
+    assert!(bob.unwrap().revocation_wanted && bob.unwrap().envelopes.is_empty());
+    let refused: Vec<_> = published
+        .refused
+        .iter()
+        .map(|entry| (entry.name.as_str(), entry.reason))
+        .collect();
+    assert_eq!(
+        refused,
+        [
+            ("nodeidentities/bob", Refusal::TooLarge),
+            ("nodeidentities/mallory", Refusal::Malformed),
+            ("nodeidentities/nobody", Refusal::ForeignName),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_away_since_the_start_is_said_with_its_cause() {
+    let fake = Fake::default();
+    fake.instead(|_| Some(Instead::Status(403, None)));
+    let store = node_store(&fake);
+
+    let error = store.published().await.unwrap_err();
+
+    assert!(matches!(error, StoreError::NotListed { .. }), "{error}");
+    assert!(error.to_string().contains("made up: 403"), "{error}");
+    fake.behave();
+    tokio::time::sleep(MINUTE).await;
+    store.published().await.unwrap();
+}
