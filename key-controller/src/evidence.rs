@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use cluster_store::Published;
+use cluster_store::{Published, PublishedNode};
 use node_identity::{
-    NodeCertificate, NodeCertificateTerms, NodeUid, RevocationEntry, RevocationList,
+    Envelope, NodeCertificate, NodeCertificateTerms, NodeUid, RevocationEntry, RevocationList,
     RevokedSubject, RootCertificate, SignedRevocationList, TrustedRoots, UnixTime,
 };
 
@@ -42,12 +42,21 @@ impl Evidence {
         let certificates = published
             .nodes
             .iter()
-            .filter_map(|node| NodeCertificate::from_der(node.certificate.as_ref()?).ok())
+            .flat_map(certificates)
             .filter(|found| is_unknown(ledger, found.terms(), now) && root.has_signed(found));
+        let mut certificates: Vec<NodeCertificateTerms> =
+            certificates.map(|found| found.terms().clone()).collect();
+        certificates.sort_unstable_by_key(|terms| terms.serial);
+        certificates.dedup();
         Self {
-            certificates: certificates.map(|found| found.terms().clone()).collect(),
+            certificates,
             revocations: signed.map_or_else(Vec::new, |list| revocations::missing(ledger, list)),
         }
+    }
+
+    /// The certificates, the newest last.
+    pub(crate) fn certificates(&self) -> &[NodeCertificateTerms] {
+        &self.certificates
     }
 
     /// Whether nothing speaks against the ledger.
@@ -60,6 +69,18 @@ impl Evidence {
         let uids = self.certificates.iter().map(|terms| terms.identity.uid);
         uids.collect()
     }
+}
+
+/// What the controller published of a node, and what the node shows in its own envelopes: a store
+/// that was restored from a backup has lost the first, and nodes publish the second again.
+fn certificates(node: &PublishedNode) -> impl Iterator<Item = NodeCertificate> {
+    let published = node.certificate.as_ref();
+    let published = published.and_then(|der| NodeCertificate::from_der(der).ok());
+    let shown = node.envelopes.iter().filter_map(|der| {
+        let envelope = Envelope::from_der(der).ok()?;
+        Some(envelope.certificate().clone())
+    });
+    published.into_iter().chain(shown)
 }
 
 /// The newest revocation list in the store that this root signed.

@@ -27,3 +27,6 @@ const LEASE: &str = "sotto-controller";
 fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ use node_identity::{
     CertificateSerial, IdentityPublic, IkHash, JoinToken, JoinTokenId, NodeName, NodeUid, Pin,
     PodCidr, PodRanges, TrustDomain, UnixTime,
 };
+use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use error::LedgerError;
@@ -179,6 +180,18 @@ impl Ledger {
         by_uid
             .or_else(|| text.parse().ok().and_then(|name| self.uid_of(&name)))
             .ok_or_else(|| UnknownNode(text.to_owned()))
+    }
+
+    /// Hands the ledger over to another root. Each certificate will be signed anew, so each gets a
+    /// serial of its own: peers take one of the same serial and other content for a forgery.
+    pub(crate) fn hand_over(&mut self, pin: Pin, now: UnixTime, random: &mut impl CryptoRng) {
+        self.pin = pin;
+        self.revocations.outdated = true;
+        for node in self.nodes.values_mut() {
+            if node.revoked_until.is_none() {
+                node.serial = CertificateSerial::next(now, Some(node.serial), random);
+            }
+        }
     }
 
     /// Every pod range that anybody may still believe to be somebody's.

@@ -19,6 +19,7 @@ mod ledger;
 mod metrics;
 mod naming;
 mod reconcile;
+mod recover;
 mod revocations;
 mod signer;
 mod state;

@@ -6,22 +6,23 @@ mod departures;
 mod publishing;
 mod views;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use cluster_store::{
     ClusterStore, Published, RefusedEntry, RequestId, RequestState, Requester, StoreError,
     StoredRequest,
 };
-use node_identity::{NodeUid, RevocationList, UnixTime};
+use node_identity::{NodeName, NodeUid, RevocationList, UnixTime};
 use rand_core::CryptoRng;
 use tracing::{debug, error, info, warn};
 
-use crate::config::Settings;
+use crate::config::{Home, Settings};
 use crate::decide::{Decision, decide};
 use crate::evidence::{self, Evidence};
 use crate::ledger::{Ledger, LedgerError, LedgerHome, NodeRecord};
 use crate::naming::Naming;
+use crate::recover::take_over;
 use crate::revocations;
 use crate::signer::Signer;
 use crate::tally::Tally;
@@ -51,6 +52,7 @@ pub(crate) struct Controller<S> {
     answered: HashMap<RequestId, Instant>,
     alarmed: Option<Instant>,
     departures: Departures,
+    withdrawn: HashSet<NodeUid>,
 }
 
 /// Whether requests may be granted; lists are signed and revocations made all the same.
@@ -68,6 +70,8 @@ struct Settled<'a> {
     answers: Vec<Decided<'a>>,
     evidence: Evidence,
     revoked: Revoked,
+    /// Nodes whose certificate is newer than the ledger was.
+    recovered: Vec<NodeName>,
 }
 
 /// What one look at the store found.
@@ -124,6 +128,7 @@ impl<S: ClusterStore> Controller<S> {
             answered: HashMap::new(),
             alarmed: None,
             departures: Departures::default(),
+            withdrawn: HashSet::new(),
         }
     }
 
@@ -140,7 +145,7 @@ impl<S: ClusterStore> Controller<S> {
             .iter()
             .filter(|request| is_open(request.state))
             .collect();
-        let gone = self.gone(!open.is_empty()).await?;
+        let gone = self.gone().await?;
         if signing == Signing::Withheld {
             open.clear();
         }
@@ -156,6 +161,7 @@ impl<S: ClusterStore> Controller<S> {
         };
         let settled = self.settle(&look, now, random).await?;
         self.alarm(&settled.evidence);
+        self.tell_recovered(&settled.recovered).await;
         self.tally.change(|counts| {
             counts.ledger_version = settled.ledger.version;
             counts.ledger_nodes = settled.ledger.nodes.len() as u64;
@@ -179,51 +185,30 @@ impl<S: ClusterStore> Controller<S> {
         self.sweep(&found.requests).await
     }
 
-    /// Decides all open requests on one copy of the ledger and writes that, or decides again on
-    /// what somebody else wrote in between. A ledger that is proven old decides nothing.
+    /// Decides on one copy of the ledger and writes that, or decides again on what somebody else
+    /// wrote in between.
     async fn settle<'a>(
         &self,
         found: &Found<'a>,
         now: UnixTime,
         random: &mut impl CryptoRng,
     ) -> Result<Settled<'a>, LedgerError> {
-        let root = self.signer.root();
+        let own = self.signer.root().pin();
         for _ in 0..MOST_TRIES {
             let before = self.home.read().await?;
-            let mut ledger = before.clone();
-            let evidence = Evidence::against(&before, found.published, found.signed, root, now);
-            let revoked = departures::revoke(&mut ledger, found, now);
-            let open = if evidence.is_empty() { found.open } else { &[] };
-            let mut answers = Vec::with_capacity(open.len());
-            for request in open {
-                let StoredRequest {
-                    request: asked,
-                    requester,
-                    ..
-                } = request;
-                let decision = decide(asked, requester, &ledger, &self.settings, now, random);
-                enter(&decision, requester, &mut ledger);
-                answers.push(Decided { request, decision });
+            if before.pin != own {
+                let (found, own) = (Box::new(before.pin), Box::new(own));
+                return Err(LedgerError::OtherRoot { found, own });
             }
-            let newest = found.signed.map(|list| list.number);
-            if revocations::catch_up(&mut ledger, newest) {
-                warn!(
-                    ?newest,
-                    "Ledger is older than the last revocation list, a new one is made"
-                );
+            let mut settled = self.judge(&before, found, now, random);
+            if settled.ledger == before {
+                return Ok(settled);
             }
-            revocations::renew_list(&mut ledger, now);
-            let settled = |ledger| Settled {
-                ledger,
-                answers,
-                evidence,
-                revoked,
-            };
-            if ledger == before {
-                return Ok(settled(ledger));
-            }
-            match self.home.replace(ledger).await {
-                Ok(ledger) => return Ok(settled(ledger)),
+            match self.home.replace(settled.ledger.clone()).await {
+                Ok(ledger) => {
+                    settled.ledger = ledger;
+                    return Ok(settled);
+                }
                 Err(LedgerError::Conflict { .. }) => {
                     debug!("Ledger was changed by another process, deciding again");
                 }
@@ -232,6 +217,53 @@ impl<S: ClusterStore> Controller<S> {
         }
         let expected = self.home.read().await?.version;
         Err(LedgerError::Conflict { expected })
+    }
+
+    /// What becomes of a copy of the ledger. One that is proven old decides nothing, after what its
+    /// proof says was taken over where that may be done.
+    fn judge<'a>(
+        &self,
+        before: &Ledger,
+        found: &Found<'a>,
+        now: UnixTime,
+        random: &mut impl CryptoRng,
+    ) -> Settled<'a> {
+        let mut ledger = before.clone();
+        let root = self.signer.root();
+        let against =
+            |ledger: &Ledger| Evidence::against(ledger, found.published, found.signed, root, now);
+        let mut evidence = against(before);
+        let mut recovered = Vec::new();
+        if matches!(self.settings.home, Home::Kubernetes(_)) && !evidence.is_empty() {
+            let certificates = evidence.certificates().iter();
+            let taken = certificates.filter(|terms| take_over(&mut ledger, terms));
+            recovered = taken.map(|terms| terms.identity.name.clone()).collect();
+            evidence = against(&ledger);
+        }
+        let revoked = departures::revoke(&mut ledger, found, now);
+        let open = if evidence.is_empty() { found.open } else { &[] };
+        let mut answers = Vec::with_capacity(open.len());
+        for request in open {
+            let (asked, requester) = (&request.request, &request.requester);
+            let decision = decide(asked, requester, &ledger, &self.settings, now, random);
+            enter(&decision, requester, &mut ledger);
+            answers.push(Decided { request, decision });
+        }
+        let newest = found.signed.map(|list| list.number);
+        if revocations::catch_up(&mut ledger, newest) {
+            warn!(
+                ?newest,
+                "Ledger is older than the last revocation list, a new one is made"
+            );
+        }
+        revocations::renew_list(&mut ledger, now);
+        Settled {
+            ledger,
+            answers,
+            evidence,
+            revoked,
+            recovered,
+        }
     }
 
     /// Says that nothing is granted, and what is to be done.
@@ -294,3 +326,6 @@ fn enter(decision: &Decision, requester: &Requester, ledger: &mut Ledger) {
         | Decision::Refused(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,20 +8,21 @@ use anyhow::{Context, Result};
 use cluster_store::kubernetes::{Access, ControllerScope, KubernetesStore, connect};
 use cluster_store::{ClusterStore, StoreChanges};
 use kube::Client;
+use node_identity::Pin;
 use rand_core::Rng;
 use service_log::chain;
 use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::pace::{LONGEST_SLEEP, RETRY_AFTER, step};
-use super::{Ended, check_against, random};
+use super::{Ended, check_against, now, random};
 use crate::config::{InKubernetes, Settings};
 use crate::http::{self, Source};
 use crate::kubernetes::{
     Campaign, DAEMON, Policies, SecretLedger, Standing, Verdict, lost, open_root,
 };
-use crate::ledger::{Ledger, LedgerHome};
+use crate::ledger::{Ledger, LedgerError, LedgerHome};
 use crate::reconcile::{Controller, Signing};
 use crate::signer::Signer;
 use crate::tally::Tally;
@@ -100,7 +101,7 @@ async fn open(
     let empty = Ledger::empty(root.trust_domain().clone(), root.pin());
     let home_of_ledger = SecretLedger::new(client, &home.namespace, empty);
     let ledger = loop {
-        match home_of_ledger.read().await {
+        match taken_over(&home_of_ledger, &signer, home.previous_root).await {
             Err(error) if error.may_pass() => retry(&error).await,
             read => break read?,
         }
@@ -113,6 +114,23 @@ async fn open(
     check_against(settings, &ledger)?;
     info!(pin = %ledger.pin, nodes = ledger.nodes.len(), "Controller started");
     Ok((signer, home_of_ledger))
+}
+
+/// Reads the ledger; one of the root before this one becomes this one's.
+async fn taken_over(
+    home: &SecretLedger,
+    signer: &Signer,
+    previous: Option<Pin>,
+) -> Result<Ledger, LedgerError> {
+    let mut ledger = home.read().await?;
+    let pin = signer.root().pin();
+    if ledger.pin == pin || previous != Some(ledger.pin) {
+        return Ok(ledger);
+    }
+    let now = now().unwrap_or(ledger.revocations.issued);
+    warn!(from = %ledger.pin, to = %pin, "Ledger taken over from the previous root");
+    ledger.hand_over(pin, now, &mut random());
+    home.replace(ledger).await
 }
 
 async fn retry(error: &(dyn std::error::Error + 'static)) {
@@ -138,7 +156,7 @@ async fn lead(
     };
     let store = KubernetesStore::for_controller(client.clone(), scope);
     let mut changes = store.watch().context("watch the API server")?;
-    let ledger = LedgerHome::Secret(ledger);
+    let ledger = LedgerHome::Secret(Box::new(ledger));
     let mut controller = Controller::new(store, ledger, settings, signer, tally.clone());
     loop {
         let leads = |standing: &Standing| standing.leads(Instant::now());

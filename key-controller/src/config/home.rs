@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use node_identity::Pin;
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -40,6 +41,8 @@ pub(crate) struct InKubernetes {
     pub(crate) external_addresses: bool,
     /// Folder with the root's key and certificate, in place of the Secret.
     pub(crate) root_directory: Option<PathBuf>,
+    /// Pin of the root that this one takes the place of: its ledger is taken over.
+    pub(crate) previous_root: Option<Pin>,
 }
 
 /// Who says which pod ranges a node has.
@@ -64,6 +67,7 @@ pub(super) struct FileKubernetes {
     #[serde(default)]
     external_addresses: bool,
     root_directory: Option<PathBuf>,
+    previous_root: Option<String>,
 }
 
 /// The keys that say where.
@@ -113,6 +117,14 @@ impl FileKubernetes {
                 cure: "1 to 63 lower-case letters, digits and hyphens".to_owned(),
             });
         }
+        let pin = |text: String| match text.parse() {
+            Ok(pin) => Ok(pin),
+            Err(_) => Err(ConfigError::Value {
+                key: "kubernetes.previous_root",
+                value: text,
+                cure: "a pin, `sha256:` and 64 hexadecimal digits".to_owned(),
+            }),
+        };
         let all = |key, path: Option<PathBuf>| path.map(|path| absolute(key, path)).transpose();
         Ok(InKubernetes {
             namespace,
@@ -120,6 +132,7 @@ impl FileKubernetes {
             pod_ranges: self.pod_ranges,
             external_addresses: self.external_addresses,
             root_directory: all("kubernetes.root_directory", self.root_directory)?,
+            previous_root: self.previous_root.map(pin).transpose()?,
         })
     }
 }

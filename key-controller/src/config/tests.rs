@@ -215,3 +215,76 @@ fn the_example_configuration_shows_every_key_and_its_default() {
 
     assert_eq!(parse(text).unwrap(), parse(&spelled_out).unwrap());
 }
+
+const CLUSTER: &str = r#"
+trust_domain = "sotto.test"
+cluster_pod_ranges = ["10.244.0.0/16", "fd00:10:244::/56"]
+underlay_ranges = ["198.51.100.0/24", "2001:db8::/64"]
+service_ranges = ["10.96.0.0/12"]
+http_address = "127.0.0.1:9471"
+[kubernetes]
+"#;
+
+fn in_kubernetes(more: &str) -> Result<Settings, ConfigError> {
+    parse(&format!("{CLUSTER}{more}"))
+}
+
+#[test]
+fn a_controller_in_kubernetes_needs_no_folder() {
+    let settings = in_kubernetes("").unwrap();
+    let Home::Kubernetes(home) = &settings.home else {
+        panic!("{:?}", settings.home);
+    };
+
+    assert_eq!(home.namespace, "sotto-system");
+    assert_eq!(home.pod_ranges, PodRangesFrom::Node);
+    assert!(!home.external_addresses && home.root_directory.is_none());
+    assert_eq!(
+        settings.http_address,
+        Some("127.0.0.1:9471".parse().unwrap())
+    );
+    let more = "pod_ranges = \"controller\"\nroot_directory = \"/etc/sotto\"\nnamespace = \"x\"";
+    let Home::Kubernetes(home) = in_kubernetes(more).unwrap().home else {
+        panic!("in Kubernetes");
+    };
+    assert_eq!(
+        (home.pod_ranges, home.namespace.as_str()),
+        (PodRangesFrom::Controller, "x")
+    );
+    assert_eq!(
+        parse(GOOD).unwrap().http_address,
+        None,
+        "in folders only when asked for"
+    );
+}
+
+#[test]
+fn bi05_a_mixture_of_folders_and_kubernetes_is_refused() {
+    let folders = "state_directory = \"/a\"\nstore_directory = \"/b\"\n";
+    let table = &CLUSTER[CLUSTER.find("[kubernetes]").unwrap()..];
+    let without = CLUSTER.replace(table, "");
+    for (text, said) in [
+        (format!("{folders}{CLUSTER}"), "remove state_directory"),
+        (without.clone(), "neither folders nor"),
+        (
+            format!("state_directory = \"/a\"\n{without}"),
+            "store_directory",
+        ),
+        (format!("{CLUSTER}colour = 1"), "colour"),
+        (format!("{CLUSTER}pod_ranges = \"nodes\""), "pod_ranges"),
+        (
+            format!("{CLUSTER}namespace = \"a/b\""),
+            "kubernetes.namespace",
+        ),
+        (format!("{CLUSTER}root_directory = \"etc\""), "absolute"),
+        (
+            format!("{CLUSTER}previous_root = \"sha1:00\""),
+            "previous_root",
+        ),
+        (CLUSTER.replace("127.0.0.1", "0.0.0.0"), "loopback"),
+    ] {
+        let error = parse(&text).unwrap_err().to_string();
+
+        assert!(error.contains(said), "{said}: {error}");
+    }
+}

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use kept_files::FileError;
+use node_identity::Pin;
 
 /// Why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,8 @@ pub(crate) enum LedgerError {
         #[source]
         source: io::Error,
     },
+    #[error("read ledger: it belongs to {found}, this root is {own}: start again with that root")]
+    OtherRoot { found: Box<Pin>, own: Box<Pin> },
     #[error("write ledger: it is no longer version {expected}, which was read")]
     Conflict { expected: u64 },
     #[error(
@@ -85,6 +88,7 @@ impl LedgerError {
             | Self::Damaged { .. }
             | Self::Unsafe(_)
             | Self::Exists { .. }
+            | Self::OtherRoot { .. }
             | Self::NoSecret { .. }
             | Self::DamagedSecret { .. } => false,
         }

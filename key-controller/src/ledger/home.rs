@@ -11,7 +11,7 @@ pub(crate) enum LedgerHome {
     /// In the controller's state folder.
     File(LedgerFile),
     /// In Kubernetes.
-    Secret(SecretLedger),
+    Secret(Box<SecretLedger>),
     /// In a test.
     #[cfg(test)]
     Memory(MemoryLedger),

@@ -12,11 +12,9 @@ use crate::brake::{self, Braked};
 use crate::ledger::Ledger;
 use crate::revocations;
 
-/// How often the store is asked which nodes are gone, though nobody asks for a certificate.
-const ASK_EVERY: Duration = Duration::from_secs(30);
-
-/// And though somebody does: whoever may ask often must not make the controller ask as often.
-const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(2);
+/// The least time between two questions which nodes are gone: whoever may wake the controller often
+/// must not make it ask as often. A deleted Node is to be out within 15 seconds.
+const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// How many held nodes are named in a line of the log, or get an event.
 const MOST_NAMED: usize = 16;
@@ -28,6 +26,14 @@ pub(super) struct Departures {
     alarmed: Option<Instant>,
 }
 
+#[cfg(test)]
+impl Departures {
+    /// As if the time to ask again had come.
+    pub(super) fn forget_when(&mut self) {
+        self.asked = None;
+    }
+}
+
 /// What was revoked in one look.
 #[derive(Debug, Default)]
 pub(super) struct Revoked {
@@ -37,16 +43,8 @@ pub(super) struct Revoked {
 
 impl<S: ClusterStore> Controller<S> {
     /// Which of the nodes are gone, where it is time to ask.
-    pub(super) async fn gone(
-        &mut self,
-        anybody_asks: bool,
-    ) -> Result<Option<BTreeSet<NodeUid>>, StepError> {
-        let pause = if anybody_asks {
-            ASK_AT_MOST_EVERY
-        } else {
-            ASK_EVERY
-        };
-        let is_due = |last: Instant| last.elapsed() >= pause;
+    pub(super) async fn gone(&mut self) -> Result<Option<BTreeSet<NodeUid>>, StepError> {
+        let is_due = |last: Instant| last.elapsed() >= ASK_EVERY;
         if !self.departures.asked.is_none_or(is_due) {
             return Ok(None);
         }
@@ -96,6 +94,27 @@ impl<S: ClusterStore> Controller<S> {
                 .await;
         }
         self.alarm_held(ledger);
+    }
+
+    /// Says that the ledger was older than what was signed from it.
+    pub(super) async fn tell_recovered(&self, nodes: &[NodeName]) {
+        if nodes.is_empty() {
+            return;
+        }
+        let names = nodes.iter().map(NodeName::as_str).take(MOST_NAMED);
+        error!(
+            count = nodes.len(),
+            nodes = names.collect::<Vec<_>>().join(", "),
+            "The ledger was older than what its root has signed, and goes on from the certificates \
+             that nodes show: was etcd restored? Nodes revoked since the backup are believed again \
+             unless their Node is gone: `sotto revoke` them again"
+        );
+        for node in nodes.iter().take(MOST_NAMED) {
+            let message =
+                "the ledger did not know the node's newest certificate and goes on from it";
+            self.notify(node, Severity::Warning, "LedgerOld", message.to_owned())
+                .await;
+        }
     }
 
     fn alarm_held(&mut self, ledger: &Ledger) {

@@ -22,6 +22,7 @@ impl<S: ClusterStore> Controller<S> {
         let ledger = &settled.ledger;
         self.publish_root(ledger, found, signed).await?;
         self.signed.retain(|uid, _| ledger.nodes.contains_key(uid));
+        self.withdrawn.retain(|uid| ledger.nodes.contains_key(uid));
         let newer = settled.evidence.nodes();
         let known = ledger.nodes.iter().filter(|(uid, _)| !newer.contains(uid));
         for (uid, node) in known {
@@ -29,7 +30,10 @@ impl<S: ClusterStore> Controller<S> {
             if node.revoked_until.is_some() {
                 if there.any(|there| !there.is_empty()) {
                     self.store.withdraw_node(uid, &node.name).await?;
-                    info!(%uid, node = %node.name, "Revoked node taken out of the store");
+                    // Its daemon may publish its own envelopes again as long as it runs.
+                    if self.withdrawn.insert(*uid) {
+                        info!(%uid, node = %node.name, "Revoked node taken out of the store");
+                    }
                 }
             } else if now <= node.not_after {
                 let wanted = match self.certificate(uid, node) {
@@ -79,10 +83,9 @@ impl<S: ClusterStore> Controller<S> {
         uid: &NodeUid,
         node: &NodeRecord,
     ) -> Result<Vec<u8>, SignerError> {
-        if let Some((record, certificate)) = self.signed.get(uid) {
-            if record == node {
-                return Ok(certificate.clone());
-            }
+        let kept = self.signed.get(uid).filter(|(record, _)| record == node);
+        if let Some((_, certificate)) = kept {
+            return Ok(certificate.clone());
         }
         let certificate = self.signer.certificate(uid, node)?;
         self.signed

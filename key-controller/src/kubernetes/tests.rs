@@ -1,0 +1,211 @@
+//! Root and ledger in Secrets of an API server of one page.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response, StatusCode};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::client::Body;
+use node_identity::{Pin, UnixTime};
+use serde_json::json;
+
+use super::*;
+use crate::ledger::{Ledger, LedgerError, pack, test_ledger};
+
+const NOW: UnixTime = UnixTime(1_800_000_000);
+
+/// The Secrets that there are, and how often one was written.
+#[derive(Clone, Default)]
+struct Api {
+    secrets: Arc<Mutex<BTreeMap<String, Secret>>>,
+    answers: Arc<Mutex<Option<StatusCode>>>,
+}
+
+impl Api {
+    fn with(name: &str, entries: &[(&str, Vec<u8>)]) -> Self {
+        let api = Self::default();
+        let entries = entries
+            .iter()
+            .map(|(name, bytes)| ((*name).to_owned(), bytes.clone()));
+        let secret = Secret {
+            metadata: kube::api::ObjectMeta {
+                name: Some(name.to_owned()),
+                resource_version: Some("1".to_owned()),
+                labels: Some(BTreeMap::from([("kept".to_owned(), "yes".to_owned())])),
+                ..kube::api::ObjectMeta::default()
+            },
+            data: Some(
+                entries
+                    .map(|(name, bytes)| (name, ByteString(bytes)))
+                    .collect(),
+            ),
+            ..Secret::default()
+        };
+        api.secrets.lock().unwrap().insert(name.to_owned(), secret);
+        api
+    }
+
+    fn client(&self) -> Client {
+        let api = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let api = api.clone();
+            async move { Ok::<_, Infallible>(api.answer(request).await) }
+        });
+        Client::new(service, "sotto-system")
+    }
+
+    fn ledger(&self) -> SecretLedger {
+        let empty = Ledger::empty("sotto.test".parse().unwrap(), Pin::from_bytes([7; 32]));
+        SecretLedger::new(&self.client(), "sotto-system", empty)
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let name = parts.uri.path().rsplit('/').next().unwrap().to_owned();
+        let bytes = body.collect_bytes().await.unwrap();
+        if let Some(status) = *self.answers.lock().unwrap() {
+            return refusal(status);
+        }
+        let mut secrets = self.secrets.lock().unwrap();
+        let Some(kept) = secrets.get_mut(&name) else {
+            return refusal(StatusCode::NOT_FOUND);
+        };
+        if parts.method == Method::PUT {
+            let mut new: Secret = serde_json::from_slice(&bytes).unwrap();
+            if new.metadata.resource_version != kept.metadata.resource_version {
+                return refusal(StatusCode::CONFLICT);
+            }
+            let version: u64 = new.metadata.resource_version.unwrap().parse().unwrap();
+            new.metadata.resource_version = Some((version + 1).to_string());
+            *kept = new;
+        }
+        let body = serde_json::to_vec(kept).unwrap();
+        Response::new(Body::from(body))
+    }
+}
+
+fn refusal(status: StatusCode) -> Response<Body> {
+    let reason = match status {
+        StatusCode::NOT_FOUND => "NotFound",
+        _ => "Refused",
+    };
+    let code = status.as_u16();
+    let body = json!({"kind": "Status", "code": code, "message": "no", "reason": reason});
+    let body = Body::from(serde_json::to_vec(&body).unwrap());
+    Response::builder().status(status).body(body).unwrap()
+}
+
+#[tokio::test]
+async fn a_secret_without_its_entry_is_the_ledger_of_a_root_that_has_signed_nothing() {
+    let api = Api::with(LEDGER_SECRET, &[]);
+    let home = api.ledger();
+
+    let empty = home.read().await.unwrap();
+    let written = home.replace(test_ledger(3, NOW)).await.unwrap();
+
+    assert_eq!((empty.version, empty.nodes.len()), (0, 0));
+    assert_eq!(home.read().await.unwrap(), written);
+    assert_eq!(written.version, 1);
+    let kept = api.secrets.lock().unwrap()[LEDGER_SECRET].clone();
+    assert_eq!(kept.metadata.labels.unwrap()["kept"], "yes");
+}
+
+#[tokio::test]
+async fn cp05_of_two_who_read_one_version_of_the_secret_one_writes() {
+    let api = Api::with(LEDGER_SECRET, &[("ledger", pack(&test_ledger(3, NOW)))]);
+    let (one, two) = (api.ledger(), api.ledger());
+    let (first, second) = (one.read().await.unwrap(), two.read().await.unwrap());
+
+    let won = one.replace(first).await.unwrap();
+    let lost = two.replace(second.clone()).await.unwrap_err();
+    let unread = two.replace(second).await.unwrap_err();
+
+    assert_eq!(won.version, 1);
+    for error in [lost, unread] {
+        assert!(
+            matches!(error, LedgerError::Conflict { expected: 0 }),
+            "{error}"
+        );
+        assert!(error.may_pass());
+    }
+    assert_eq!(two.read().await.unwrap(), won);
+}
+
+#[tokio::test]
+async fn cp16_a_missing_or_damaged_ledger_secret_is_for_a_person() {
+    let packed = pack(&test_ledger(3, NOW));
+    let apis = [
+        Api::default(),
+        Api::with(LEDGER_SECRET, &[("ledger", Vec::new())]),
+        Api::with(
+            LEDGER_SECRET,
+            &[("ledger", packed[..packed.len() / 2].to_vec())],
+        ),
+        Api::with(LEDGER_SECRET, &[("ledger", b"sotto ledger 1".to_vec())]),
+    ];
+
+    for api in apis {
+        let error = api.ledger().read().await.unwrap_err();
+
+        assert!(!error.may_pass(), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("sotto-system/sotto-ledger") && text.contains("backup"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn cp16_a_missing_or_damaged_root_secret_is_for_a_person_and_shows_no_key() {
+    let secret = "MC4CAQAwBQYDK2VwBCIEIKsecret";
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----\n");
+    let key = key.into_bytes();
+    let apis = [
+        Api::default(),
+        Api::with(ROOT_SECRET, &[]),
+        Api::with(ROOT_SECRET, &[("root.key", key.clone())]),
+        Api::with(
+            ROOT_SECRET,
+            &[("root.key", vec![0xff; 40]), ("root.der", vec![0x30])],
+        ),
+        Api::with(ROOT_SECRET, &[("root.key", key), ("root.der", Vec::new())]),
+    ];
+
+    for api in apis {
+        let error = open_root(&api.client(), "sotto-system")
+            .await
+            .err()
+            .unwrap();
+
+        assert!(!error.may_pass(), "{error}");
+        let text = format!("{error} {error:?}");
+        assert!(
+            text.contains("sotto-root") && text.contains("backup"),
+            "{text}"
+        );
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_is_away_or_refuses_is_tried_again() {
+    let api = Api::with(LEDGER_SECRET, &[]);
+    let home = api.ledger();
+    home.read().await.unwrap();
+    for status in [StatusCode::FORBIDDEN, StatusCode::INTERNAL_SERVER_ERROR] {
+        *api.answers.lock().unwrap() = Some(status);
+
+        assert!(home.read().await.unwrap_err().may_pass());
+        assert!(
+            open_root(&api.client(), "sotto-system")
+                .await
+                .err()
+                .unwrap()
+                .may_pass()
+        );
+    }
+}

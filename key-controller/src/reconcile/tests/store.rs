@@ -1,0 +1,216 @@
+//! A store in memory that counts its calls and fails at the one that a test says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use cluster_store::{
+    Answer, EnrolmentRequest, NodeView, Notice, PublishedNode, PublishedRoot, Requests, Stamp,
+    StoreChanges,
+};
+use node_identity::NodeName;
+
+use super::*;
+
+#[derive(Clone, Default)]
+pub(super) struct MemoryStore(Arc<Mutex<Content>>);
+
+#[derive(Default)]
+struct Content {
+    roots: Vec<PublishedRoot>,
+    nodes: BTreeMap<NodeUid, PublishedNode>,
+    requests: BTreeMap<RequestId, StoredRequest>,
+    gone: Vec<NodeUid>,
+    views: Vec<NodeView>,
+    notices: Vec<Notice>,
+    /// Every certificate that was ever published.
+    history: Vec<Vec<u8>>,
+    calls: usize,
+    fails_at: Option<usize>,
+}
+
+pub(super) struct Never;
+
+impl StoreChanges for Never {
+    async fn changed(&mut self) {
+        std::future::pending().await
+    }
+}
+
+impl MemoryStore {
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.0.lock().unwrap()
+    }
+
+    /// Counts a call that changes the store; it may be the one that fails.
+    fn call(&self) -> Result<MutexGuard<'_, Content>, StoreError> {
+        let mut content = self.content();
+        content.calls += 1;
+        if content.fails_at == Some(content.calls) {
+            return Err(StoreError::WorkerGone {
+                path: "memory".into(),
+            });
+        }
+        Ok(content)
+    }
+
+    pub(super) fn fail_at(&self, call: usize) {
+        let mut content = self.content();
+        content.calls = 0;
+        content.fails_at = Some(call);
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.content().calls
+    }
+
+    pub(super) fn leave(&self, number: u8, request: EnrolmentRequest, stamp: Stamp) -> RequestId {
+        let mut bytes = *identity(0).uid.as_bytes();
+        bytes[0] = number;
+        let digest = request.id().to_string();
+        bytes[1..].copy_from_slice(&digest.as_bytes()[..15]);
+        let id = RequestId::from_bytes(bytes);
+        let stored = StoredRequest {
+            id,
+            request,
+            requester: Requester::Stamped(Box::new(stamp)),
+            state: RequestState::Waiting,
+        };
+        self.content().requests.insert(id, stored);
+        id
+    }
+
+    pub(super) fn ask(&self, number: u32) -> RequestId {
+        let (request, stamp) = asks(number, &key(number));
+        self.leave(0, request, stamp)
+    }
+
+    pub(super) fn state(&self, id: &RequestId) -> RequestState {
+        self.content().requests[id].state
+    }
+
+    pub(super) fn states(&self) -> Vec<RequestState> {
+        let content = self.content();
+        content.requests.values().map(|one| one.state).collect()
+    }
+
+    pub(super) fn node(&self, uid: &NodeUid) -> Option<PublishedNode> {
+        self.content().nodes.get(uid).cloned()
+    }
+
+    pub(super) fn put_node(&self, node: PublishedNode) {
+        self.content().nodes.insert(node.uid, node);
+    }
+
+    pub(super) fn remove_nodes(&self) {
+        self.content().nodes.clear();
+    }
+
+    pub(super) fn root(&self) -> PublishedRoot {
+        self.content().roots.last().unwrap().clone()
+    }
+
+    pub(super) fn set_gone(&self, gone: Vec<NodeUid>) {
+        self.content().gone = gone;
+    }
+
+    pub(super) fn views(&self) -> Vec<NodeView> {
+        self.content().views.clone()
+    }
+
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        self.content().notices.clone()
+    }
+
+    pub(super) fn history(&self) -> Vec<Vec<u8>> {
+        self.content().history.clone()
+    }
+}
+
+impl ClusterStore for MemoryStore {
+    type Changes = Never;
+
+    fn watch(&self) -> Result<Never, StoreError> {
+        Ok(Never)
+    }
+
+    async fn published(&self) -> Result<Published, StoreError> {
+        let content = self.content();
+        Ok(Published {
+            roots: content.roots.clone(),
+            nodes: content.nodes.values().cloned().collect(),
+            refused: Vec::new(),
+        })
+    }
+
+    async fn publish_root(&self, root: &PublishedRoot) -> Result<(), StoreError> {
+        let mut content = self.call()?;
+        content.roots.retain(|one| one.pin != root.pin);
+        content.roots.push(root.clone());
+        Ok(())
+    }
+
+    async fn publish_certificate(&self, uid: &NodeUid, der: &[u8]) -> Result<(), StoreError> {
+        let mut content = self.call()?;
+        content.history.push(der.to_vec());
+        let node = content.nodes.entry(*uid);
+        node.or_insert_with(|| PublishedNode::empty(*uid))
+            .certificate = Some(der.to_vec());
+        Ok(())
+    }
+
+    async fn withdraw_node(&self, uid: &NodeUid, _: &NodeName) -> Result<(), StoreError> {
+        self.call()?.nodes.remove(uid);
+        Ok(())
+    }
+
+    async fn departed(&self, asked: &[(NodeUid, NodeName)]) -> Result<Vec<NodeUid>, StoreError> {
+        let gone = self.content().gone.clone();
+        let asked = asked.iter().map(|(uid, _)| *uid);
+        Ok(asked.filter(|uid| gone.contains(uid)).collect())
+    }
+
+    async fn show_nodes(&self, nodes: &[NodeView]) -> Result<(), StoreError> {
+        self.call()?.views = nodes.to_vec();
+        Ok(())
+    }
+
+    async fn notify(&self, notice: Notice) {
+        self.content().notices.push(notice);
+    }
+
+    async fn publish_envelopes(&self, uid: &NodeUid, all: &[Vec<u8>]) -> Result<(), StoreError> {
+        let mut content = self.call()?;
+        let node = content.nodes.entry(*uid);
+        node.or_insert_with(|| PublishedNode::empty(*uid)).envelopes = all.to_vec();
+        Ok(())
+    }
+
+    async fn submit_request(&self, request: &EnrolmentRequest) -> Result<RequestId, StoreError> {
+        Ok(request.id())
+    }
+
+    async fn request_state(&self, id: &RequestId) -> Result<Option<RequestState>, StoreError> {
+        Ok(self.content().requests.get(id).map(|one| one.state))
+    }
+
+    async fn requests(&self) -> Result<Requests, StoreError> {
+        let content = self.content();
+        Ok(Requests {
+            requests: content.requests.values().cloned().collect(),
+            refused: Vec::new(),
+        })
+    }
+
+    async fn answer_request(&self, id: &RequestId, answer: Answer<'_>) -> Result<(), StoreError> {
+        let mut content = self.call()?;
+        if let Some(request) = content.requests.get_mut(id) {
+            request.state = answer.state();
+        }
+        Ok(())
+    }
+
+    async fn withdraw_request(&self, id: &RequestId) -> Result<(), StoreError> {
+        self.call()?.requests.remove(id);
+        Ok(())
+    }
+}
