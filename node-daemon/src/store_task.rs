@@ -193,11 +193,15 @@ async fn read<S: ClusterStore>(
                 last_read = Instant::now();
             }
             Err(error) if last_read.elapsed() >= anew_after => return Err(error),
-            Err(error) => {
-                if trouble.wait_after(&error, news).await.is_err() {
-                    return Ok(());
+            // A store that comes back tells so before the pause is over.
+            Err(error) => tokio::select! {
+                waited = trouble.wait_after(&error, news) => {
+                    if waited.is_err() {
+                        return Ok(());
+                    }
                 }
-            }
+                () = changes.changed() => {}
+            },
         }
     }
 }
