@@ -52,8 +52,8 @@ pub(crate) fn judge(facts: &Facts, now: UnixTime) -> Report {
     let certificate = read_certificate(facts, &mut checks);
     if let Some(certificate) = &certificate {
         judge_certificate(certificate, facts, &roots, now, &mut checks);
-        judge_revocation(certificate.terms(), facts, &pins, &seen, &mut checks);
     }
+    judge_revocation(certificate.as_ref(), facts, &pins, &seen, &mut checks);
     let statements = judge_statements(
         facts,
         certificate.as_ref(),
@@ -204,20 +204,25 @@ fn judge_certificate(
 }
 
 fn judge_revocation(
-    terms: &NodeCertificateTerms,
+    certificate: Option<&NodeCertificate>,
     facts: &Facts,
     pins: &[Pin],
     seen: &[RootSeen],
     checks: &mut Checks,
 ) {
-    let (key, uid) = (terms.key.hash(), terms.identity.uid);
+    // The certificate of a revoked node is taken away; its UID still tells.
+    let key = certificate.map(|certificate| certificate.terms().key.hash());
+    let uid = certificate.map_or_else(
+        || facts.identity.spec.node_uid.parse().ok(),
+        |certificate| Some(certificate.terms().identity.uid),
+    );
     let hit = seen
         .iter()
         .filter(|root| pins.contains(&root.pin))
         .flat_map(|root| &root.list.list().entries)
         .find(|entry| match entry.subject {
-            RevokedSubject::IdentityKey(hash) => hash == key,
-            RevokedSubject::Node(node) => node == uid,
+            RevokedSubject::IdentityKey(hash) => Some(hash) == key,
+            RevokedSubject::Node(node) => Some(node) == uid,
         });
     let why = match hit.map(|entry| entry.subject) {
         Some(RevokedSubject::IdentityKey(_)) => "its identity key is revoked",

@@ -137,7 +137,7 @@ fn a_cluster_that_vouches_for_itself_fails_a_foreign_pin() {
 }
 
 #[test]
-fn a_revoked_node_and_a_revoked_key_do_not_verify() {
+fn a_revoked_node_does_not_verify_with_or_without_a_certificate() {
     let mut world = World::seeded(1);
     let mut facts = world.alice();
     let uid: NodeUid = facts.identity.spec.node_uid.parse().unwrap();
@@ -146,9 +146,15 @@ fn a_revoked_node_and_a_revoked_key_do_not_verify() {
     facts.lists.objects = vec![world.list(vec![RevocationEntry { subject, until }])];
 
     let report = judge(&facts, NOW);
-
     assert!(failures(&report).contains(&"no signed list revokes key or node"));
     assert!(!report.verified);
+
+    facts.identity.spec.certificate = None;
+    let report = judge(&facts, NOW);
+    assert!(
+        failures(&report).contains(&"no signed list revokes key or node"),
+        "told by the UID, behind a certificate that was taken away"
+    );
 }
 
 #[test]
