@@ -92,10 +92,11 @@ async fn nd13_numbers_and_texts_beyond_the_schema_are_cut_to_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nd13_a_size_of_a_status_does_not_grow_with_the_cluster() {
+async fn nd13_the_size_of_a_status_does_not_grow_with_the_cluster() {
     let of = |peers| NodeStatus {
         peers: vec![
             PeerStatus {
+                node: "bob".to_owned(),
                 tunnel: TunnelStatus::Up,
                 received_bytes: 1_000_000,
                 ..lying_peer()
