@@ -107,6 +107,17 @@ struct Decided<'a> {
     decision: Decision,
 }
 
+impl Decided<'_> {
+    /// The node whose certificate the answer speaks of.
+    fn granted(&self) -> Option<&NodeUid> {
+        match &self.decision {
+            Decision::Issue(grant) => Some(&grant.uid),
+            Decision::Again(uid) => Some(uid),
+            Decision::Pending(_) | Decision::AwaitApproval { .. } | Decision::Refused(_) => None,
+        }
+    }
+}
+
 impl<S: ClusterStore> Controller<S> {
     pub(crate) fn new(
         store: S,
@@ -168,21 +179,24 @@ impl<S: ClusterStore> Controller<S> {
             counts.ledger_bytes = self.home.bytes();
         });
         self.tell_revoked(&settled).await;
-        self.publish(&settled, &published, signed, now).await?;
+        let unpublished = self.publish(&settled, &published, signed, now).await?;
         self.report(found.refused.iter().chain(&published.refused));
         let views = views::views(&settled.ledger, &settled.answers, now);
         let Settled {
             answers, ledger, ..
         } = settled;
-        for answer in answers {
-            self.answer(answer, &ledger).await?;
-        }
+        let failed = self.answer_all(answers, &ledger, &unpublished).await?;
+        let failed = unpublished.into_error().or(failed);
         self.store.show_nodes(&views).await?;
         if let Some(more) = self.named_refusals.rest(Instant::now()) {
             let totals = self.tally.read().refused;
             warn!(more, ?totals, "More enrolments refused than are named");
         }
-        self.sweep(&found.requests).await
+        self.sweep(&found.requests).await?;
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
     }
 
     /// Decides on one copy of the ledger and writes that, or decides again on what somebody else

@@ -11,17 +11,41 @@ use cluster_store::{
 use node_identity::NodeName;
 use tracing::{debug, info, warn};
 
+use super::publishing::{MOST_FAILED, Unpublished};
 use super::views::stamped_node;
 use super::{Controller, Decided, KEEP_ANSWERS, StepError, is_open};
 use crate::decide::{Decision, Grant, Refusal};
 use crate::ledger::Ledger;
 
 impl<S: ClusterStore> Controller<S> {
-    pub(super) async fn answer(
+    /// Answers all but those whose certificate could not be published. A request that refuses its
+    /// answer keeps the others from theirs no more than such a node does; the first error comes back.
+    pub(super) async fn answer_all(
         &mut self,
-        decided: Decided<'_>,
+        answers: Vec<Decided<'_>>,
         ledger: &Ledger,
-    ) -> Result<(), StoreError> {
+        unpublished: &Unpublished,
+    ) -> Result<Option<StoreError>, StoreError> {
+        let (mut first, mut failed) = (None, 0);
+        for answer in answers {
+            if answer
+                .granted()
+                .is_some_and(|uid| unpublished.contains(uid))
+            {
+                continue;
+            }
+            if let Err(error) = self.answer(answer, ledger).await {
+                failed += 1;
+                if failed > MOST_FAILED {
+                    return Err(error);
+                }
+                first.get_or_insert(error);
+            }
+        }
+        Ok(first)
+    }
+
+    async fn answer(&mut self, decided: Decided<'_>, ledger: &Ledger) -> Result<(), StoreError> {
         let Decided { request, decision } = decided;
         let id = request.id;
         let certificate;

@@ -1,6 +1,8 @@
 //! Publishes what the ledger says and the store lacks.
 
-use cluster_store::{ClusterStore, Published, PublishedNode, PublishedRoot};
+use std::collections::BTreeSet;
+
+use cluster_store::{ClusterStore, Published, PublishedNode, PublishedRoot, StoreError};
 use node_identity::{NodeName, NodeUid, RevocationList, UnixTime};
 use tracing::{error, info};
 
@@ -9,16 +11,56 @@ use crate::ledger::{Ledger, NodeRecord};
 use crate::revocations;
 use crate::signer::SignerError;
 
+/// How many nodes or requests may fail before the store as a whole is taken to be away (a guess).
+pub(super) const MOST_FAILED: usize = 8;
+
+/// The nodes whose objects could not be written.
+#[derive(Debug, Default)]
+pub(super) struct Unpublished {
+    nodes: BTreeSet<NodeUid>,
+    first: Option<StoreError>,
+}
+
+impl Unpublished {
+    /// Whether that node is among them.
+    pub(super) fn contains(&self, uid: &NodeUid) -> bool {
+        self.nodes.contains(uid)
+    }
+
+    /// The error of the first, if there is any.
+    pub(super) fn into_error(self) -> Option<StoreError> {
+        self.first
+    }
+
+    fn is_done(
+        &mut self,
+        uid: &NodeUid,
+        outcome: Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let Err(error) = outcome else {
+            return Ok(true);
+        };
+        if self.nodes.len() >= MOST_FAILED {
+            return Err(error);
+        }
+        self.nodes.insert(*uid);
+        self.first.get_or_insert(error);
+        Ok(false)
+    }
+}
+
 impl<S: ClusterStore> Controller<S> {
     /// Publishes what is missing or differs, and takes away what belongs to revoked nodes. What
-    /// proves the ledger old stays as it is.
+    /// proves the ledger old stays as it is. A node whose object refuses does not keep the others
+    /// out: it is named in what comes back.
     pub(super) async fn publish(
         &mut self,
         settled: &Settled<'_>,
         found: &Published,
         signed: Option<&RevocationList>,
         now: UnixTime,
-    ) -> Result<(), StepError> {
+    ) -> Result<Unpublished, StepError> {
+        let mut unpublished = Unpublished::default();
         let ledger = &settled.ledger;
         self.publish_root(ledger, found, signed).await?;
         self.signed.retain(|uid, _| ledger.nodes.contains_key(uid));
@@ -29,7 +71,10 @@ impl<S: ClusterStore> Controller<S> {
             let mut there = entries(found, uid, &node.name);
             if node.revoked_until.is_some() {
                 if there.any(|there| !there.is_empty()) {
-                    self.store.withdraw_node(uid, &node.name).await?;
+                    let withdrawn = self.store.withdraw_node(uid, &node.name).await;
+                    if !unpublished.is_done(uid, withdrawn)? {
+                        continue;
+                    }
                     // Its daemon may publish its own envelopes again as long as it runs.
                     if self.withdrawn.insert(*uid) {
                         info!(%uid, node = %node.name, "Revoked node taken out of the store");
@@ -44,12 +89,15 @@ impl<S: ClusterStore> Controller<S> {
                     }
                 };
                 if !there.any(|there| there.certificate.as_ref() == Some(&wanted)) {
-                    self.store.publish_certificate(uid, &wanted).await?;
+                    let published = self.store.publish_certificate(uid, &wanted).await;
+                    if !unpublished.is_done(uid, published)? {
+                        continue;
+                    }
                     info!(%uid, node = %node.name, serial = %node.serial, "Certificate published");
                 }
             }
         }
-        Ok(())
+        Ok(unpublished)
     }
 
     async fn publish_root(

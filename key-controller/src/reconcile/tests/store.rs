@@ -26,6 +26,8 @@ struct Content {
     history: Vec<Vec<u8>>,
     calls: usize,
     fails_at: Option<usize>,
+    /// Its object cannot be written.
+    broken: Option<NodeUid>,
 }
 
 pub(super) struct Never;
@@ -57,6 +59,10 @@ impl MemoryStore {
         let mut content = self.content();
         content.calls = 0;
         content.fails_at = Some(call);
+    }
+
+    pub(super) fn break_node(&self, uid: Option<NodeUid>) {
+        self.content().broken = uid;
     }
 
     pub(super) fn calls(&self) -> usize {
@@ -151,6 +157,10 @@ impl ClusterStore for MemoryStore {
 
     async fn publish_certificate(&self, uid: &NodeUid, der: &[u8]) -> Result<(), StoreError> {
         let mut content = self.call()?;
+        if content.broken == Some(*uid) {
+            let node = uid.to_string();
+            return Err(StoreError::TooManyEnvelopes { node, count: 0 });
+        }
         content.history.push(der.to_vec());
         let node = content.nodes.entry(*uid);
         node.or_insert_with(|| PublishedNode::empty(*uid))
