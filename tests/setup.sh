@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the make verbs need and says what it cannot install. Does nothing when all is there.
 # `setup.sh` alone: Debian packages and the Rust toolchain. `setup.sh cargo-deny`, `setup.sh verifpal`:
-# that tool.
+# that tool. `setup.sh go`: Go, where there is none or an old one.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -9,6 +9,7 @@ packages="build-essential conntrack curl ethtool iperf3 iproute2 iptables iputil
   openssl procps python3 tcpdump util-linux"
 cargo_deny=0.20.2
 verifpal=1.6.7
+go=1.26.8
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sotto
 export PATH="$cache/tools/bin:$HOME/.cargo/bin:$PATH"
 
@@ -75,7 +76,25 @@ install_verifpal() {
       cargo install --locked --quiet --ignore-rust-version --root "$cache/tools" --version "$verifpal" verifpal
 }
 
+# Go's toolchains are Go modules too: any Go, Debian's as well, fetches and verifies this one.
+install_go() {
+  local there="$cache/tools/go-$go/bin/go" folder
+  mkdir -p "$cache/tools/bin"
+  if [ ! -x "$there" ]; then
+    command -v go >/dev/null || [ -x /usr/bin/go ] || tests/stage.sh "install golang-go" \
+      bash -c "apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends golang-go >/dev/null"
+    folder=$(cd / && GOFLAGS=-modcacherw go mod download -json "golang.org/toolchain@v0.0.1-go$go.linux-$(dpkg --print-architecture)" |
+      sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+    cp -a "$folder" "$cache/tools/go-$go"
+    # Modules carry no permission to execute.
+    chmod -R u+w "$cache/tools/go-$go"
+    chmod +x "$cache/tools/go-$go"/bin/* "$cache/tools/go-$go"/pkg/tool/*/*
+  fi
+  ln -sf "$there" "$cache/tools/bin/go"
+}
+
 case "${1:-}" in
+  go) install_go; exit ;;
   cargo-deny) install_cargo_deny; exit ;;
   verifpal) install_verifpal; exit ;;
 esac

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds what the Kubernetes tests run against, from Go modules, once, into the cache:
 #   $CACHE/kubernetes/<version>/{kube-apiserver,kubectl}   $CACHE/kubernetes/{etcd,helm}-<version>
-# `binaries.sh VERSION…` prints a line for each stage and nothing when all is there.
+# `binaries.sh VERSION…` prints a line for each stage and nothing when all is there; `binaries.sh helm` makes helm alone.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -11,10 +11,17 @@ root=${XDG_CACHE_HOME:-$HOME/.cache}/sotto/kubernetes
 stage=$PWD/tests/stage.sh
 export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS="-trimpath -buildvcs=false -mod=mod"
 
-command -v go >/dev/null || {
-  echo "tests/kubernetes: go is missing: install Go 1.26 or newer (https://go.dev/dl), then run make again" >&2
-  exit 1
+have_all() {
+  [ -x "$root/helm-$helm" ] || return 1
+  [ "${1:-}" = helm ] && return 0
+  [ -x "$root/etcd-$etcd" ] || return 1
+  for version in "$@"; do [ -x "$root/$version/kube-apiserver" ] || return 1; done
 }
+have_all "$@" && exit 0
+
+is_new_enough() { go version 2>/dev/null | grep -qE ' go1\.(2[6-9]|[3-9][0-9])'; }
+is_new_enough || tests/setup.sh go
+export PATH="${XDG_CACHE_HOME:-$HOME/.cache}/sotto/tools/bin:$PATH"
 
 # Kubernetes replaces its own libraries by folders of its repository; a module outside of it names
 # their published versions instead.
@@ -75,11 +82,11 @@ case "${1:-}" in
   --program) build_program "$2" "$3"; exit ;;
 esac
 mkdir -p "$root"
-[ -x "$root/etcd-$etcd" ] || "$stage" "build etcd $etcd (once, under a minute)" \
+[ "${1:-}" = helm ] || [ -x "$root/etcd-$etcd" ] || "$stage" "build etcd $etcd (once, under a minute)" \
   "$0" --program "etcd-$etcd" "go.etcd.io/etcd/server/v3@v$etcd"
 [ -x "$root/helm-$helm" ] || "$stage" "build helm $helm (once, some three minutes)" \
   "$0" --program "helm-$helm" "helm.sh/helm/v4/cmd/helm@v$helm"
 for version in "$@"; do
-  [ -x "$root/$version/kube-apiserver" ] || "$stage" "build Kubernetes $version (once, some six minutes)" \
+  [ "$version" = helm ] || [ -x "$root/$version/kube-apiserver" ] || "$stage" "build Kubernetes $version (once, some six minutes)" \
     "$0" --kubernetes "$version"
 done
