@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use sotto_tests::attacker::{self, Board};
 use sotto_tests::capture::{Canary, Capture};
 use sotto_tests::case::Case;
 use sotto_tests::cases;
@@ -179,9 +180,11 @@ struct Published {
 
 /// The published envelopes of the node with an address.
 fn published(lab: &Lab, address: &str) -> Result<Published> {
-    for entry in std::fs::read_dir(lab.store().join("envelopes"))? {
-        let path = entry?.path();
-        if sotto_tests::attacker::names(&path, address.parse()?)? {
+    let address = address.parse()?;
+    for (entry, envelopes) in Board::Folder(lab.store()).envelopes()? {
+        let mut all = envelopes.iter();
+        if all.any(|one| attacker::names(one, address).unwrap_or(false)) {
+            let path = lab.store().join("envelopes").join(entry);
             let content = std::fs::read(&path)?;
             return Ok(Published { path, content });
         }

@@ -1,8 +1,10 @@
 //! Mallory: a machine on the switch with real programs, keys and a root of her own making, who may
 //! also write to the store.
 
+mod board;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -10,7 +12,8 @@ use base64ct::{Base64, Encoding};
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, socket,
 };
-use serde_json::Value;
+
+pub use board::Board;
 
 use crate::capture::Packet;
 use crate::lab::{Controller, DaemonSettings, Lab, Node, Process};
@@ -53,65 +56,67 @@ impl Mallory {
     ///
     /// # Errors
     /// When her daemon does not get ready, though all it asks is her own controller.
-    pub fn run_daemon(&self, honest: &Controller, honest_store: &Path) -> Result<Process> {
+    pub fn run_daemon(&self, honest: &Controller, board: &Board<'_>) -> Result<Process> {
         self.controller.start()?;
         let settings = DaemonSettings::default();
         self.node.enrol(&self.controller, &settings)?;
-        copy_objects(honest_store, &self.store)?;
+        board.copy_to(&self.store)?;
         let pins = format!("{}\", \"{}", self.controller.pin(), honest.pin());
         self.node.configure(&pins, &settings)?;
         self.node.start(&settings)
     }
 
-    /// Puts her own objects, root and envelope, into the honest store.
+    /// Puts her own objects, root and envelope, into the honest store; returns her entry's name.
     ///
     /// # Errors
     /// When she has none yet, or they cannot be written.
-    pub fn publish_herself(&self, honest_store: &Path) -> Result<()> {
-        wait::until("Mallory's envelope", LIMIT, || {
-            envelope_files(&self.store).is_ok_and(|files| {
-                files
-                    .iter()
-                    .any(|file| !honest_store.join("envelopes").join(file).exists())
-            })
+    pub fn publish_herself(&self, board: &Board<'_>) -> Result<String> {
+        let own = Board::Folder(self.store.clone());
+        let file = wait::until_some("Mallory's envelope", LIMIT, || {
+            let mut hers = own.envelopes().ok()?.into_iter();
+            let hers = hers.find(|(_, envelopes)| {
+                let mut all = envelopes.iter();
+                all.any(|one| names(one, self.node.ipv4()).unwrap_or(false))
+            });
+            hers.map(|(file, _)| file)
         })?;
-        copy_objects(&self.store, honest_store)
+        board.publish(&self.store, file.trim_end_matches(".json"))
     }
 
     /// Edits a node's published envelopes so that they name her addresses instead of its own:
-    /// its pod range points at her. The number of files that she had to edit: the node itself puts
-    /// its entry right as soon as it sees it, so she has to insist.
+    /// its pod range points at her. The number of entries that she had to edit: the node itself
+    /// puts its entry right as soon as it sees it, so she has to insist.
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub fn point_at_herself(&self, honest_store: &Path, victim: &Node) -> Result<usize> {
+    pub fn point_at_herself(&self, board: &Board<'_>, victim: &Node) -> Result<usize> {
         let pairs = [
             (victim.ipv4(), self.node.ipv4()),
             (victim.ipv6(), self.node.ipv6()),
         ];
-        let mut edited = 0;
-        for file in envelope_files(honest_store)? {
-            let path = honest_store.join("envelopes").join(file);
-            edited += usize::from(edit_envelopes(&path, &pairs)?);
+        let mut count = 0;
+        for (entry, envelopes) in board.envelopes()? {
+            let edited = envelopes
+                .iter()
+                .map(|envelope| edited(envelope, &pairs))
+                .collect::<Result<Vec<String>>>()?;
+            if edited != envelopes {
+                board.write(&entry, &edited)?;
+                count += 1;
+            }
         }
-        Ok(edited)
+        Ok(count)
     }
 
     /// Publishes a node's signed statement once more, filed as her own.
     ///
     /// # Errors
     /// When the node has published nothing.
-    pub fn claim_statement_of(&self, honest_store: &Path, victim: &Node) -> Result<()> {
-        let hers = envelope_files(&self.store)?;
-        let theirs = victim.ipv4();
-        for file in envelope_files(honest_store)? {
-            let path = honest_store.join("envelopes").join(file);
-            let Some(own) = hers.iter().find(|own| !path.ends_with(own)) else {
-                continue;
-            };
-            if names(&path, theirs)? {
-                std::fs::copy(&path, honest_store.join("envelopes").join(own))?;
-                return Ok(());
+    pub fn claim_statement_of(&self, board: &Board<'_>, own: &str, victim: &Node) -> Result<()> {
+        for (_, envelopes) in board.envelopes()? {
+            let mut all = envelopes.iter();
+            if all.any(|one| names(one, victim.ipv4()).unwrap_or(false)) {
+                return board.write(own, &envelopes);
             }
         }
         bail!("no envelope names {}", victim.name())
@@ -161,63 +166,23 @@ fn link(name: &str) -> Result<LinkAddr> {
         .with_context(|| format!("no link {name}"))
 }
 
-/// Copies what is published from a store to another; requests and answers stay where they are.
-fn copy_objects(from: &Path, to: &Path) -> Result<()> {
-    for folder in ["roots", "revocations", "certificates", "envelopes"] {
-        std::fs::create_dir_all(to.join(folder))?;
-        let Ok(entries) = std::fs::read_dir(from.join(folder)) else {
-            continue;
-        };
-        for entry in entries {
-            let path = entry?.path();
-            let name = path.file_name().context("a file without a name")?;
-            std::fs::copy(&path, to.join(folder).join(name))?;
-        }
-    }
-    Ok(())
-}
-
-fn envelope_files(store: &Path) -> Result<Vec<std::ffi::OsString>> {
-    let entries = std::fs::read_dir(store.join("envelopes"))?;
-    Ok(entries.flatten().map(|entry| entry.file_name()).collect())
-}
-
-/// Whether an envelope of a file in the store names an address.
+/// Whether an envelope, in base64, names an address.
 ///
 /// # Errors
-/// When the file holds no envelopes.
-pub fn names(path: &Path, address: IpAddr) -> Result<bool> {
-    let file: Value = serde_json::from_slice(&std::fs::read(path)?)?;
-    let envelopes = file.get("envelopes").and_then(Value::as_array);
+/// When it is no base64.
+pub fn names(envelope: &str, address: IpAddr) -> Result<bool> {
+    let bytes = Base64::decode_vec(envelope).map_err(|_| anyhow!("no base64"))?;
     let wanted = octets(address);
-    Ok(envelopes
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .filter_map(|text| Base64::decode_vec(text).ok())
-        .any(|bytes| bytes.windows(wanted.len()).any(|window| window == wanted)))
+    Ok(bytes.windows(wanted.len()).any(|window| window == wanted))
 }
 
-/// Replaces addresses in the bytes of the envelopes of a file; says whether any was there.
-fn edit_envelopes(path: &Path, pairs: &[(IpAddr, IpAddr)]) -> Result<bool> {
-    let mut file: Value = serde_json::from_slice(&std::fs::read(path)?)?;
-    let envelopes = file.get_mut("envelopes").and_then(Value::as_array_mut);
-    let mut found = false;
-    for envelope in envelopes.context("no list of envelopes")? {
-        let text = envelope.as_str().context("an envelope that is no text")?;
-        let mut bytes = Base64::decode_vec(text).map_err(|_| anyhow!("no base64"))?;
-        for (old, new) in pairs {
-            found |= replace(&mut bytes, &octets(*old), &octets(*new));
-        }
-        *envelope = Value::from(Base64::encode_string(&bytes));
+/// An envelope, in base64, with addresses replaced in its bytes.
+fn edited(envelope: &str, pairs: &[(IpAddr, IpAddr)]) -> Result<String> {
+    let mut bytes = Base64::decode_vec(envelope).map_err(|_| anyhow!("no base64"))?;
+    for (old, new) in pairs {
+        replace(&mut bytes, &octets(*old), &octets(*new));
     }
-    if found {
-        // As an editor would: a new file in place of the old.
-        let new = path.with_file_name("../tmp/edited");
-        std::fs::write(&new, serde_json::to_vec(&file)?)?;
-        std::fs::rename(&new, path)?;
-    }
-    Ok(found)
+    Ok(Base64::encode_string(&bytes))
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {
@@ -227,7 +192,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) -> bool {
+fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) {
     let places: Vec<usize> = bytes
         .windows(old.len())
         .enumerate()
@@ -238,5 +203,4 @@ fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) -> bool {
             place.copy_from_slice(new);
         }
     }
-    !places.is_empty()
 }

@@ -12,10 +12,22 @@ mod web;
 
 use anyhow::{Context, Result};
 
+use crate::attacker::Board;
 use crate::capture::Canary;
+use crate::cluster::Admits;
+use crate::kubernetes::Cluster;
 use crate::lab::{Controller, DaemonSettings, Lab, Node, Pod, Process};
 
 pub use report::{Report, Sink, Vantage};
+
+/// What carries the objects of controller and daemons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A folder that all share.
+    Folder,
+    /// A Kubernetes API server.
+    Kubernetes,
+}
 
 /// Two nodes, and the canary that the server's page repeats.
 pub(crate) struct Stage<'a> {
@@ -27,6 +39,8 @@ pub(crate) struct Stage<'a> {
 
 /// What stands once Sotto runs.
 pub(crate) struct Cast {
+    /// With Kubernetes as the store.
+    cluster: Option<Cluster>,
     controller: Controller,
     client: Pod,
     server: Pod,
@@ -40,13 +54,13 @@ pub(crate) struct Cast {
 /// # Errors
 /// When an act cannot be played to its end. A broken promise is no error: see
 /// [`Report::is_kept`].
-pub fn tell(sink: Sink) -> Result<Report> {
+pub fn tell(sink: Sink, store: Store) -> Result<Report> {
     let mut report = Report::new(sink);
     report.say("Two nodes, alice and bob, and a switch between them. Eve listens on the switch.");
     report.act("Act 1: without Sotto");
     plain::play(&Stage::build(&Lab::new()?)?, &mut report).context("act 1")?;
     let lab = Lab::new()?;
-    let played = play(&lab, &mut report);
+    let played = play(&lab, store, &mut report);
     lab.end();
     if played.is_err() || !report.is_kept() {
         eprintln!("{}", lab.report());
@@ -67,29 +81,67 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn play(lab: &Lab, report: &mut Report) -> Result<()> {
+impl Cast {
+    /// The store that honest nodes read.
+    fn board(&self, stage: &Stage<'_>) -> Board<'_> {
+        match &self.cluster {
+            None => Board::Folder(stage.lab.store()),
+            Some(cluster) => Board::Api(&cluster.api),
+        }
+    }
+
+    /// Shows what a person sees of the cluster, where there is one.
+    fn show_peers(&self, report: &mut Report) -> Result<()> {
+        if let Some(cluster) = &self.cluster {
+            report.say("$ kubectl get peers");
+            for line in cluster.api.kubectl(&["get", "peers"])?.lines() {
+                report.say(&format!("    {line}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn play(lab: &Lab, store: Store, report: &mut Report) -> Result<()> {
     let stage = Stage::build(lab)?;
     report.act("Act 2: with Sotto");
-    let cast = raise(&stage, report).context("start Sotto")?;
+    let cast = raise(&stage, store, report).context("start Sotto")?;
     encrypted::play(&stage, &cast, report).context("act 2")?;
     report.act("Act 3: Mallory, a third machine on the switch");
     mallory::play(&stage, &cast, report).context("act 3")?;
     report.act("Act 4: bob's daemon is killed during a download");
-    killed::play(&stage, &cast, report).context("act 4")
+    killed::play(&stage, &cast, report).context("act 4")?;
+    cast.show_peers(report)
 }
 
 /// Starts controller and daemons and attaches a pod at each end with the real plugin.
-fn raise(stage: &Stage<'_>, report: &mut Report) -> Result<Cast> {
-    let controller = stage.lab.controller()?;
-    controller.start()?;
+fn raise(stage: &Stage<'_>, store: Store, report: &mut Report) -> Result<Cast> {
     let settings = DaemonSettings::default();
+    let cluster = match store {
+        Store::Folder => None,
+        Store::Kubernetes => Some(Cluster::raise(stage.lab)?),
+    };
+    let controller = match &cluster {
+        None => stage.lab.controller()?,
+        Some(cluster) => cluster.controller(stage.lab, 0)?,
+    };
+    controller.start()?;
     for node in [&stage.alice, &stage.bob] {
-        node.enrol(&controller, &settings)?;
+        match &cluster {
+            None => controller.admit(node, &settings)?,
+            Some(cluster) => cluster.admit(node, &settings)?,
+        }
     }
     let alices_daemon = stage.alice.start(&settings)?;
     let bobs_daemon = stage.bob.start(&settings)?;
     stage.alice.knows(&stage.bob)?;
-    report.say("sotto-controller runs, sotto-node runs on both; both enrolled with a join token.");
+    report.say(&format!(
+        "sotto-controller runs, sotto-node runs on both; both enrolled with {}.",
+        match store {
+            Store::Folder => "a join token",
+            Store::Kubernetes => "the token of their pod, through a CertificateSigningRequest",
+        }
+    ));
     let client = stage.alice.pod("client")?;
     let server = stage.bob.pod("server")?;
     let nginx = web::serve(&server, &stage.canary)?;
@@ -98,6 +150,7 @@ fn raise(stage: &Stage<'_>, report: &mut Report) -> Result<Cast> {
         "sotto-cni attached pod client ({from}) on alice and pod server ({to}) on bob."
     ));
     Ok(Cast {
+        cluster,
         controller,
         client,
         server,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 use sotto_tests::isolation;
-use sotto_tests::story::{self, Sink};
+use sotto_tests::story::{self, Sink, Store};
 
 /// Shows on this machine what Sotto promises, in network namespaces that are gone afterwards.
 #[derive(Parser)]
@@ -13,6 +13,9 @@ struct Arguments {
     /// Print one JSON object at the end instead of the story.
     #[arg(long)]
     json: bool,
+    /// Keep the objects in a Kubernetes API server instead of a folder: `make demo-kubernetes`.
+    #[arg(long)]
+    kubernetes: bool,
 }
 
 fn main() -> ExitCode {
@@ -35,7 +38,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         Sink::Terminal
     };
-    let report = story::tell(sink)?;
+    let store = if arguments.kubernetes {
+        Store::Kubernetes
+    } else {
+        Store::Folder
+    };
+    let report = story::tell(sink, store)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

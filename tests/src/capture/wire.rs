@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 
 use super::pcap::Packet;
+use crate::kubernetes;
 use crate::lab::TUNNEL_PORT;
 
 /// Lanes a lab's node may have at most.
@@ -25,6 +26,8 @@ pub struct Wire {
     pub neighbours: u64,
     /// ICMP errors between machines about a tunnel datagram, of which they quote the beginning.
     pub tunnel_errors: u64,
+    /// TLS of daemons and the controller with the API server, where there is one.
+    pub api: u64,
     /// Everything else, described, with its number.
     pub other: BTreeMap<String, u64>,
 }
@@ -104,6 +107,8 @@ pub(super) fn classify(packets: &[Packet]) -> Result<Wire> {
             wire.tunnel_errors += 1;
         } else if is_neighbours(packet) {
             wire.neighbours += 1;
+        } else if is_with_the_api_server(packet) {
+            wire.api += 1;
         } else {
             *wire.other.entry(describe(packet)).or_default() += 1;
         }
@@ -193,6 +198,22 @@ fn is_about_the_tunnel(packet: &Packet) -> bool {
         u16::from_be_bytes([*d1, *d0]),
     ];
     is_error && ports.into_iter().all(is_tunnel_port)
+}
+
+/// TCP to or from the one port of the one machine.
+fn is_with_the_api_server(packet: &Packet) -> bool {
+    let Some(ip) = ip(packet) else { return false };
+    let [s1, s0, d1, d0, ..] = ip.payload else {
+        return false;
+    };
+    let ends = [
+        (ip.source, u16::from_be_bytes([*s1, *s0])),
+        (ip.destination, u16::from_be_bytes([*d1, *d0])),
+    ];
+    ip.protocol == 6
+        && ends.iter().any(|(address, port)| {
+            address.to_string() == kubernetes::ADDRESS && port.to_string() == kubernetes::PORT
+        })
 }
 
 fn describe(packet: &Packet) -> String {

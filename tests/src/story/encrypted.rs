@@ -91,10 +91,12 @@ fn judge(stage: &Stage<'_>, eve: &Recording, report: &mut Report) -> Result<()> 
     );
     let others: Vec<String> = wire.other.keys().cloned().collect();
     let seen = if others.is_empty() {
-        format!(
-            "and {} of neighbour discovery between the machines",
-            wire.neighbours
-        )
+        let api = match wire.api {
+            0 => String::new(),
+            packets => format!(", and {packets} of TLS to the API server"),
+        };
+        let neighbours = wire.neighbours;
+        format!("and {neighbours} of neighbour discovery between the machines{api}")
     } else {
         others.join(", ")
     };

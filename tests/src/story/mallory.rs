@@ -8,6 +8,7 @@ use super::report::Report;
 use super::{Cast, Stage};
 use crate::attacker::Mallory;
 use crate::capture::{Capture, Packet};
+use crate::kubernetes::{Cluster, NAMESPACE};
 use crate::traffic::{self, Listener};
 use crate::wait;
 
@@ -16,16 +17,23 @@ const LIMIT: Duration = Duration::from_secs(15);
 
 pub(super) fn play(stage: &Stage<'_>, cast: &Cast, report: &mut Report) -> Result<()> {
     let mallory = Mallory::arrive(stage.lab)?;
-    forge(stage, cast, &mallory, report).context("(a) forged keys")?;
-    replay(stage, cast, &mallory, report).context("(b) replay")?;
-    edit(stage, cast, &mallory, report).context("(c) edited store")
+    let own = forge(stage, cast, &mallory, report).context("(a) forged keys")?;
+    replay(stage, cast, &mallory, &own, report).context("(b) replay")?;
+    edit(stage, cast, &mallory, report).context("(c) edited store")?;
+    match &cast.cluster {
+        Some(cluster) => {
+            scribble(stage, cast, &mallory, cluster, report).context("(d) other objects")
+        }
+        None => Ok(()),
+    }
 }
 
 /// (a) A real daemon with a certificate of her own root, published in everybody's store.
-fn forge(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report) -> Result<()> {
-    let daemon = mallory.run_daemon(&cast.controller, &stage.lab.store())?;
+fn forge(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report) -> Result<String> {
+    let board = cast.board(stage);
+    let daemon = mallory.run_daemon(&cast.controller, &board)?;
     let spy = mallory.node().pod("spy")?;
-    mallory.publish_herself(&stage.lab.store())?;
+    let own = mallory.publish_herself(&board)?;
     report.say("(a) She makes a root, keys and a certificate, and publishes them in the store.");
     said(
         cast,
@@ -48,11 +56,17 @@ fn forge(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report)
         !reached && nobody && answers == 0,
     );
     daemon.stop()?;
-    Ok(())
+    Ok(own)
 }
 
 /// (b) Alice's packets and her signed statement, sent and published again.
-fn replay(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report) -> Result<()> {
+fn replay(
+    stage: &Stage<'_>,
+    cast: &Cast,
+    mallory: &Mallory,
+    own: &str,
+    report: &mut Report,
+) -> Result<()> {
     let listener = Listener::open(&cast.server)?;
     let eve = Capture::on_switch(stage.lab)?;
     listener.receive_from(&cast.client, &stage.canary, 50)?;
@@ -83,7 +97,7 @@ fn replay(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report
         ),
         again == 0 && dropped.is_ok() && !hers.is_empty(),
     );
-    mallory.claim_statement_of(&stage.lab.store(), &stage.alice)?;
+    mallory.claim_statement_of(&cast.board(stage), own, &stage.alice)?;
     report.say("    She publishes alice's signed statement as her own.");
     nothing_goes_to_her(
         stage,
@@ -96,8 +110,8 @@ fn replay(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report
 
 /// (c) Bob's published statement, edited so that his range points at her.
 fn edit(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report) -> Result<()> {
-    let store = stage.lab.store();
-    let mut edits = mallory.point_at_herself(&store, &stage.bob)?;
+    let board = cast.board(stage);
+    let mut edits = mallory.point_at_herself(&board, &stage.bob)?;
     ensure!(edits > 0, "no envelope names bob");
     report.say("(c) She edits bob's entry in the store: his pods are said to be at her address.");
     // Bob puts it right, at times before alice has looked.
@@ -106,7 +120,7 @@ fn edit(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report) 
         "bob",
         "alice refuses the edited entry by name",
         report,
-        || edits += mallory.point_at_herself(&store, &stage.bob).unwrap_or(0),
+        || edits += mallory.point_at_herself(&board, &stage.bob).unwrap_or(0),
     );
     report.say(&format!(
         "    She had to edit it {edits} times: bob's daemon puts it right."
@@ -118,6 +132,29 @@ fn edit(stage: &Stage<'_>, cast: &Cast, mallory: &Mallory, report: &mut Report) 
         "alice goes on with bob, and with nobody else",
         report,
     )
+}
+
+/// (d) ConfigMaps named after Sotto, and annotations on Nodes that say what she would like.
+fn scribble(
+    stage: &Stage<'_>,
+    cast: &Cast,
+    mallory: &Mallory,
+    cluster: &Cluster,
+    report: &mut Report,
+) -> Result<()> {
+    let address = mallory.node().ipv4();
+    for name in ["sotto-node", "sotto-controller"] {
+        let data = format!("--from-literal=endpoints={address}");
+        let verb = ["create", "configmap", name, "-n", NAMESPACE, &data];
+        cluster.api.kubectl(&verb)?;
+    }
+    for node in ["alice", "bob"] {
+        let note = format!("sotto.dev/endpoint={address}");
+        cluster.api.kubectl(&["annotate", "node", node, &note])?;
+    }
+    report.say("(d) She writes ConfigMaps and annotates both Nodes with her address.");
+    let promise = "nobody reads them";
+    nothing_goes_to_her(stage, cast, mallory, promise, report)
 }
 
 /// Lets client and server talk, and counts what goes to Mallory.
