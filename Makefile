@@ -9,6 +9,9 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 endif
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 STAGE := tests/stage.sh
+# The newest and the oldest supported Kubernetes.
+NEWEST := 1.37.2
+OLDEST := 1.33.13
 SIM := crates/tunnel-core-sim/Cargo.toml
 VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
@@ -60,11 +63,15 @@ check: setup
 gen: setup
 	@$(STAGE) "CustomResourceDefinitions" \
 	  cargo run --locked --quiet -p cluster-api --example crds deploy/crds
-	@tests/kubernetes/binaries.sh
+	@tests/kubernetes/binaries.sh helm
 	@$(STAGE) "manifest of the chart" deploy/render.sh
 
+# The API servers' binaries before the tests, which would fail without them; the oldest API server after them.
 test: build
-	@$(STAGE) "tests" cargo test --locked --workspace --no-fail-fast
+	@if [ "$$(id -u)" = 0 ]; then tests/kubernetes/binaries.sh $(NEWEST) $(OLDEST); fi
+	@$(STAGE) "tests" env SOTTO_KUBERNETES=$(NEWEST) cargo test --locked --workspace --no-fail-fast
+	@if [ "$$(id -u)" = 0 ]; then tests/kubernetes/oldest.sh $(OLDEST); \
+	  else echo "==> tests against Kubernetes $(OLDEST): NOT RUN, they need root"; fi
 	@if [ "$$(id -u)" = 0 ]; then $(STAGE) "tun, sockets and lanes in namespaces" \
 	  cargo test --locked --workspace --lib --no-fail-fast -- --ignored; \
 	  else echo "==> tun, sockets and lanes in namespaces: NOT RUN, they need root"; fi
@@ -75,13 +82,19 @@ proofs: setup
 	@tests/setup.sh verifpal
 	@$(STAGE) "proofs of the protocol (Verifpal)" tests/proofs/run.sh
 
+test-api: build
+	@tests/kubernetes/binaries.sh $(NEWEST) $(OLDEST)
+	@$(STAGE) "tests against Kubernetes $(NEWEST)" \
+	  env SOTTO_KUBERNETES=$(NEWEST) cargo test --locked -p sotto-tests --test kubernetes
+	@tests/kubernetes/oldest.sh $(OLDEST)
+
 test-netns: build
 	@$(STAGE) "tests in network namespaces" cargo test --locked -p sotto-tests --test netns
 
 sim: setup
 	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
 
-demo test-netns: needs-root
+demo demo-kubernetes test-netns test-api: needs-root
 
 needs-root:
 	@[ "$$(id -u)" = 0 ] || { echo "namespaces, tun and nft need root: run sudo make $(MAKECMDGOALS)" >&2; exit 1; }
@@ -89,6 +102,11 @@ needs-root:
 demo: setup
 	@$(STAGE) "build the programs" cargo build --locked --workspace --bins
 	@$(TARGET)/debug/demo $(DEMO)
+
+demo-kubernetes: setup
+	@tests/kubernetes/binaries.sh $(NEWEST)
+	@$(STAGE) "build the programs" cargo build --locked --workspace --bins
+	@SOTTO_KUBERNETES=$(NEWEST) $(TARGET)/debug/demo --kubernetes $(DEMO)
 
 matrix: setup
 	@$(STAGE) "list the tests" tests/list.sh $(TARGET)/tests.txt $(SIM) $(TARGET)

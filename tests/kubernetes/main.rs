@@ -9,6 +9,12 @@
     reason = "a panic in a test is its failure"
 )]
 
+mod applicant;
+mod chart;
+mod enrolment;
+mod forgeries;
+mod nodes;
+mod outages;
 mod privileges;
 mod shared;
 mod walk;
@@ -29,7 +35,16 @@ fn main() -> ExitCode {
     }
     // An API server starts on one core; the rest is mostly waiting.
     arguments.test_threads = arguments.test_threads.or(Some(3));
-    let modules = [walk::cases(), privileges::cases()];
+    let modules = [
+        // The longest first: it waits most of the time.
+        outages::cases(),
+        enrolment::cases(),
+        forgeries::cases(),
+        nodes::cases(),
+        privileges::cases(),
+        chart::cases(),
+        walk::cases(),
+    ];
     let trials = modules
         .into_iter()
         .flatten()

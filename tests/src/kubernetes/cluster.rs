@@ -89,7 +89,9 @@ impl Cluster {
         let foreign = request(&self.api, "sotto.dev/node")?;
         wait::until("the policies to be enforced", UP_LIMIT, || {
             let answer = self.api.call(&who, "POST", &path, &foreign);
-            answer.is_ok_and(|answer| answer.code == 403)
+            // A kind whose storage is being set up answers 429 for a while.
+            let kinds = ["get", "peers,nodeidentities,revocationlists"];
+            answer.is_ok_and(|answer| answer.code == 403) && self.api.kubectl(&kinds).is_ok()
         })
     }
 
@@ -157,6 +159,23 @@ impl Cluster {
     pub fn give_token(&self, place: &Place, account: &str, pod: &OwnPod) -> Result<()> {
         let token = self.api.token(account, (&pod.name, &pod.uid))?;
         self.api.mount_token(place, &token)
+    }
+
+    /// Puts a new token where a program looks for it: `workload` is the kind of its owner and its
+    /// node, as `daemonset/alice`.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub fn renew_token(&self, place: &Place, workload: &str) -> Result<()> {
+        let (kind, node) = workload.split_once('/').context("kind and node")?;
+        let account = match kind {
+            "daemonset" => "sotto-node",
+            _ => "sotto-controller",
+        };
+        let name = format!("{account}-{node}");
+        let pod = self.api.read(&["pod", &name, "--namespace", NAMESPACE])?;
+        let uid = text(&pod, "/metadata/uid")?.to_owned();
+        self.give_token(place, account, &OwnPod { name, uid })
     }
 
     /// Makes the Node object of a machine and its daemon's pod, and gives it the pod's token.

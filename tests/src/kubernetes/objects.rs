@@ -65,22 +65,27 @@ impl ApiServer {
         let (kind, owner) = workload;
         let parent = self.read(&[kind, owner, "--namespace", NAMESPACE])?;
         let template = parent.pointer("/spec/template").context("no template")?;
-        let mut pod = template.clone();
         let name = format!("{owner}-{node}");
         let mut spec = template.get("spec").context("no pod spec")?.clone();
-        spec["nodeName"] = json!(node);
-        pod["apiVersion"] = json!("v1");
-        pod["kind"] = json!("Pod");
-        pod["spec"] = spec;
-        pod["metadata"]["name"] = json!(name);
-        pod["metadata"]["namespace"] = json!(NAMESPACE);
-        pod["metadata"]["ownerReferences"] = json!([{
-            "apiVersion": "apps/v1",
-            "kind": text(&parent, "/kind")?,
-            "name": owner,
-            "uid": text(&parent, "/metadata/uid")?,
-            "controller": true,
-        }]);
+        let fields = spec.as_object_mut().context("a spec without fields")?;
+        fields.insert("nodeName".to_owned(), json!(node));
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": NAMESPACE,
+                "labels": template.pointer("/metadata/labels"),
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1",
+                    "kind": text(&parent, "/kind")?,
+                    "name": owner,
+                    "uid": text(&parent, "/metadata/uid")?,
+                    "controller": true,
+                }],
+            },
+            "spec": spec,
+        });
         let made = self.create(&pod)?;
         let status = json!({"status": {"phase": "Running"}}).to_string();
         let patch = [

@@ -23,6 +23,8 @@ pub const TUNNEL_PORT: u16 = 51820;
 /// How long a daemon may take from its start to a readable `node.json`.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
+/// What the controller logs in a lab: of libraries what matters, of its own all.
+const CONTROLLER_LOG: &str = "info,sotto_controller=debug,cluster_store=debug";
 const CONTROLLER_STATE: &str = "/var/lib/sotto-controller";
 const CONTROLLER_CONFIG: &str = "/etc/sotto/controller.toml";
 pub(super) const NODE_CONFIG: &str = "/etc/sotto/node.toml";
@@ -178,7 +180,7 @@ service_ranges = []
             "controller",
             &program("sotto-controller")?,
             &self.launch.arguments,
-            &self.launch.variables(("SOTTO_LOG", "debug")),
+            &self.launch.variables(("SOTTO_LOG", CONTROLLER_LOG)),
         )
     }
 

@@ -1,0 +1,123 @@
+//! The chart, by the real helm: linted, refused, installed, upgraded, removed.
+
+use anyhow::{Result, bail, ensure};
+use sotto_tests::case::Case;
+use sotto_tests::cases;
+use sotto_tests::kubernetes::{ApiServer, NAMESPACE, helm};
+use sotto_tests::lab::{Lab, Place};
+
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/chart");
+const VALUES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../deploy/manifest-values.yaml"
+);
+/// Helm's own namespace handling: the release cannot own the namespace that it is kept in.
+const OWN: [&str; 4] = ["--values", VALUES, "--set", "namespace.create=false"];
+
+pub(crate) fn cases() -> Vec<Case> {
+    cases![
+        the_chart_is_clean_and_says_what_is_missing,
+        the_chart_installs_upgrades_and_leaves_what_must_not_be_lost,
+    ]
+}
+
+/// Runs helm; its own files go where the machine forgets them.
+fn run(place: &Place, arguments: &[&str]) -> Result<String> {
+    let homes = [
+        ("HELM_CACHE_HOME", "/run/helm/cache"),
+        ("HELM_CONFIG_HOME", "/run/helm/config"),
+        ("HELM_DATA_HOME", "/run/helm/data"),
+        ("KUBECONFIG", "/etc/kubernetes/admin.conf"),
+    ];
+    let all = [arguments, &["--namespace", NAMESPACE]].concat();
+    place.run_with_input(&helm()?, &all, &homes, "")
+}
+
+/// What helm says when it refuses.
+fn refusal(place: &Place, arguments: &[&str]) -> Result<String> {
+    match run(place, arguments) {
+        Ok(said) => bail!("helm {} went through: {said}", arguments.join(" ")),
+        Err(error) => Ok(format!("{error:#}")),
+    }
+}
+
+fn the_chart_is_clean_and_says_what_is_missing(lab: &Lab) -> Result<()> {
+    let place = lab.switch();
+    run(place, &[&["lint", "--strict", CHART], &OWN[..]].concat())?;
+
+    let template = [&["template", "sotto", CHART], &OWN[..]].concat();
+    for (more, wanted) in [
+        ("root.pins=null", "sotto root create"),
+        ("trustDomain=", "trustDomain is missing"),
+        ("clusterPodRanges=null", "clusterPodRanges is missing"),
+        ("underlayRanges=null", "underlayRanges is missing"),
+        ("node.lanes=0", "lanes"),
+        ("node.lane=2", "lane"),
+        ("root.pins={md5:00}", "pins"),
+        ("controller.nodeLabel=kubernetes.io/os", "nodeLabel"),
+    ] {
+        let said = refusal(place, &[&template[..], &["--set", more]].concat())?;
+        ensure!(said.contains(wanted), "{more}: {said}");
+    }
+    let elsewhere = [&template[..], &["--namespace", "default"]].concat();
+    let said = place.run(&helm()?, &elsewhere);
+    ensure!(format!("{said:?}").contains("sotto-system"), "{said:?}");
+    let first_use = ["--set", "root.pins=null,root.trustOnFirstUse=true"];
+    let said = run(place, &[&template[..], &first_use].concat())?;
+    ensure!(said.contains("--trust-on-first-use"), "no argument says so");
+    Ok(())
+}
+
+fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Result<()> {
+    let api = ApiServer::start(lab)?;
+    let place = api.place();
+    api.kubectl(&["create", "namespace", NAMESPACE])?;
+    for secret in ["sotto-root", "sotto-ledger"] {
+        api.kubectl(&[
+            "create",
+            "secret",
+            "generic",
+            secret,
+            "--namespace",
+            NAMESPACE,
+        ])?;
+    }
+    let wide = "pod-security.kubernetes.io/enforce=privileged";
+    api.kubectl(&["label", "namespace", NAMESPACE, wide])?;
+    run(place, &[&["install", "sotto", CHART], &OWN[..]].concat())?;
+    let lanes = ["--set", "node.lanes=3"];
+    run(
+        place,
+        &[&["upgrade", "sotto", CHART], &OWN[..], &lanes].concat(),
+    )?;
+    let daemon = api.kubectl(&[
+        "get",
+        "daemonset",
+        "sotto-node",
+        "-n",
+        NAMESPACE,
+        "-o",
+        "yaml",
+    ])?;
+    ensure!(daemon.contains("lanes = 3"), "{daemon}");
+
+    run(place, &["uninstall", "sotto"])?;
+    api.kubectl(&[
+        "get",
+        "secret",
+        "sotto-root",
+        "sotto-ledger",
+        "-n",
+        NAMESPACE,
+    ])?;
+    api.kubectl(&["get", "peers,nodeidentities,revocationlists"])?;
+    let left = api.kubectl(&["get", "daemonset,deployment", "-n", NAMESPACE, "-o", "name"])?;
+    ensure!(left.is_empty(), "{left}");
+
+    // What `sotto install` has applied is not Helm's to take over.
+    let manifest = include_str!("../../deploy/sotto.yaml");
+    api.kubectl_with_input(&["apply", "--server-side", "--filename=-"], manifest)?;
+    let said = refusal(place, &[&["install", "sotto", CHART], &OWN[..]].concat())?;
+    ensure!(said.contains("ownership"), "{said}");
+    Ok(())
+}
