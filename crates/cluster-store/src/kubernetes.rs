@@ -128,6 +128,7 @@ impl KubernetesStore {
                     nodes::read,
                 ),
                 shown: tokio::sync::Mutex::default(),
+                turn: Mutex::default(),
                 complained: Mutex::default(),
             }))
         })
@@ -366,6 +367,7 @@ impl ClusterStore for KubernetesStore {
             let open: Vec<Open> = shelf.entries().map(|(_, open)| open.clone()).collect();
             (open, shelf.refused().collect())
         };
+        let open = controller.take_turns(open);
         let found = nodes::look_up(&self.inner.client, &controller.scope, open).await?;
         controller.complain(found.iter().filter_map(|found| found.as_ref().err()));
         let mut requests: Vec<StoredRequest> = found

@@ -16,6 +16,9 @@ use crate::request::{EnrolmentRequest, RequestId};
 
 /// Requests of its own that a node remembers; there is one at a time.
 const MOST_OWN_REQUESTS: usize = 16;
+/// Most requests that are looked into at a time, two questions each (a guess: a second or two of
+/// a busy server). The rest has its turn the next time.
+const MOST_AT_A_TIME: usize = 1_024;
 
 /// Boxed, since a program has one of them.
 pub(super) enum Role {
@@ -42,6 +45,8 @@ pub(super) struct OfController {
     pub(super) requests: Arc<Watched<Open>>,
     pub(super) nodes: Arc<Watched<Present>>,
     pub(super) shown: tokio::sync::Mutex<peers::Shown>,
+    /// The last request that was looked into.
+    pub(super) turn: Mutex<Option<RequestId>>,
     /// Whether it was said that Pods or Nodes cannot be asked for.
     pub(super) complained: Mutex<bool>,
 }
@@ -77,6 +82,19 @@ impl OfController {
                 .shelf()
                 .entry(name.as_str())
                 .is_some_and(|found| found.is(uid))
+    }
+
+    /// The requests whose turn it is, from where the last turn ended.
+    pub(super) fn take_turns(&self, mut open: Vec<Open>) -> Vec<Open> {
+        let mut turn = lock(&self.turn);
+        open.sort_by_key(|open| open.id);
+        if open.len() > MOST_AT_A_TIME {
+            let passed = open.partition_point(|open| Some(open.id) <= *turn);
+            open.rotate_left(passed);
+            open.truncate(MOST_AT_A_TIME);
+        }
+        *turn = open.last().map(|open| open.id);
+        open
     }
 
     /// Says once that requests cannot be looked into, and once more after that it is over.

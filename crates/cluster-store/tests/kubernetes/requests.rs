@@ -1,6 +1,7 @@
 //! Certificate signing requests and what is looked up for them; certificates under names that
 //! somebody else holds.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
@@ -175,6 +176,25 @@ async fn aw08_a_thousand_requests_of_one_node_leave_room_for_the_others() {
     let named = |name: &str| found.refused.iter().any(|entry| entry.name.ends_with(name));
     assert!(named("/mallory-0") && named("/large"));
     assert!(found.refused.len() <= 1_001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn aw08_more_requests_than_are_looked_into_at_a_time_take_turns() {
+    let fake = world();
+    for number in 0..1_500 {
+        let node = format!("node-{number}");
+        fake.put(REQUESTS, request(&format!("sotto-{node}"), &node, 1));
+    }
+    let store = controller_store(&fake);
+
+    let mut seen = BTreeSet::new();
+    for _ in 0..2 {
+        let found = store.requests().await.unwrap().requests;
+        assert!(found.len() < 1_500);
+        seen.extend(found.into_iter().map(|request| request.id));
+    }
+
+    assert_eq!(seen.len(), 1_500);
 }
 
 #[tokio::test(start_paused = true)]
