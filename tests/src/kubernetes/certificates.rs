@@ -14,7 +14,9 @@ pub(super) fn make(place: &Place) -> Result<()> {
         openssl req -x509 -newkey $ec -keyout ca.key -out ca.crt -days 30 -subj /CN=lab \
           -addext basicConstraints=critical,CA:true -addext keyUsage=critical,keyCertSign 2>/dev/null
         openssl req -newkey $ec -keyout admin.key -out admin.csr -subj /O=system:masters/CN=admin 2>/dev/null
-        openssl x509 -req -in admin.csr -CA ca.crt -CAkey ca.key -days 30 -out admin.crt 2>/dev/null
+        echo extendedKeyUsage=clientAuth >admin.ext
+        openssl x509 -req -in admin.csr -CA ca.crt -CAkey ca.key -days 30 -extfile admin.ext \
+          -out admin.crt 2>/dev/null
         openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out sa.key
         openssl pkey -in sa.key -pubout -out sa.pub"
     ))?;
