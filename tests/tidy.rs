@@ -95,7 +95,12 @@ const EDGES: [(&str, &[&str]); 15] = [
     ),
     (
         "sotto-tests",
-        &["node-identity", "node-status", "tunnel-core"],
+        &[
+            "cluster-store",
+            "node-identity",
+            "node-status",
+            "tunnel-core",
+        ],
     ),
 ];
 
