@@ -16,7 +16,7 @@ SIM := crates/tunnel-core-sim/Cargo.toml
 VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help needs-root setup build check gen test test-netns test-api sim proofs demo demo-kubernetes matrix bench clean
+.PHONY: help needs-root setup build check gen test test-netns test-api sim proofs demo demo-kubernetes matrix bench bench-kubernetes clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo "make proofs      what Verifpal says of handshake and agreement"
 	@echo "make matrix      every case of the fault matrix with the tests that cover it"
 	@echo "make bench       throughput against other userspace WireGuards"
+	@echo "make bench-kubernetes  what up to 500 nodes cost an API server: BENCHMARKS.md"
 	@echo "make setup       install what the others need (they call it themselves)"
 	@echo "make clean       remove what was built"
 
@@ -94,7 +95,7 @@ test-netns: build
 sim: setup
 	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
 
-demo demo-kubernetes test-netns test-api: needs-root
+demo demo-kubernetes test-netns test-api bench-kubernetes: needs-root
 
 needs-root:
 	@[ "$$(id -u)" = 0 ] || { echo "namespaces, tun and nft need root: run sudo make $(MAKECMDGOALS)" >&2; exit 1; }
@@ -114,6 +115,11 @@ matrix: setup
 
 bench: setup
 	@tests/bench/run.sh
+
+bench-kubernetes: setup
+	@tests/kubernetes/binaries.sh 1.37.2
+	@$(STAGE) "build the programs" cargo build --locked --workspace --bins
+	@$(TARGET)/debug/bench-kubernetes $(BENCH)
 
 clean:
 	cargo clean

@@ -11,6 +11,7 @@ mod calls;
 mod certificates;
 mod cluster;
 mod kubectl;
+pub mod load;
 mod objects;
 mod service_account;
 
