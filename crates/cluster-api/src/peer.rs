@@ -178,7 +178,7 @@ pub struct PeerStatus {
     pub unhealthy_peers: Vec<UnhealthyPeer>,
     /// `Ready`, `GuardStands`, `NoPlaintextLeaks`, `CertificateValid`, `RootPin`.
     #[serde(default)]
-    #[schemars(length(max = 16))]
+    #[schemars(with = "Vec<ShortCondition>", length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,
 }
@@ -211,4 +211,35 @@ pub struct UnhealthyPeer {
     /// What is wrong with it.
     #[schemars(length(max = 512))]
     pub reason: String,
+}
+
+// A `Condition` with limits: the node itself writes them.
+/// Whether something about the node is as it should be.
+#[derive(JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "stands for its schema alone")]
+struct ShortCondition {
+    /// What it is about, in CamelCase.
+    #[schemars(length(min = 1, max = 64))]
+    r#type: String,
+    /// `True`, `False` or `Unknown`.
+    status: ConditionStatus,
+    /// The generation of the object that it was judged by.
+    observed_generation: Option<i64>,
+    /// Since when it is so.
+    last_transition_time: Time,
+    /// Why, in one CamelCase word.
+    #[schemars(length(min = 1, max = 64))]
+    reason: String,
+    /// The same in a sentence.
+    #[schemars(length(max = 1024))]
+    message: String,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "stands for its schema alone")]
+enum ConditionStatus {
+    True,
+    False,
+    Unknown,
 }
