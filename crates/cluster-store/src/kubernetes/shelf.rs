@@ -176,9 +176,10 @@ impl<E: Kept> Shelf<E> {
     /// What was passed over, by name.
     pub(super) fn refused(&self) -> impl Iterator<Item = RefusedEntry> {
         let named = self.slots.iter().filter_map(|(name, slot)| {
+            let reason = slot.found.refused?;
             Some(RefusedEntry {
                 name: format!("{}/{}", E::KIND, name.escape_debug()),
-                reason: slot.found.refused?,
+                reason,
             })
         });
         let rest = self.unnamed.then(|| RefusedEntry {
