@@ -45,7 +45,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).context("raise the limit of open files")?;
     isolation::enter()?;
     let mut loads = Vec::new();
-    for nodes in arguments.nodes.iter().copied() {
+    let measured = arguments.nodes.iter().copied().try_for_each(|nodes| {
         let load = Load {
             nodes,
             rest: Duration::from_secs(arguments.rest),
@@ -53,7 +53,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         };
         let measured = load.measure();
         loads.push(measured.with_context(|| format!("measure {nodes} nodes"))?);
-    }
+        Ok(())
+    });
     println!("{}", table(&loads));
-    Ok(())
+    measured
 }

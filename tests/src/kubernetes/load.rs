@@ -43,7 +43,7 @@ use status::{Tunnels, status};
 /// Last byte of the daemons' machine's addresses.
 const NUMBER: u8 = 230;
 /// Until all daemons know one another.
-const JOIN_LIMIT: Duration = Duration::from_secs(420);
+const JOIN_LIMIT: Duration = Duration::from_secs(600);
 /// Until a change is known everywhere.
 const CHANGE_LIMIT: Duration = Duration::from_secs(60);
 /// After the join, until the statuses that it caused are written.

@@ -16,6 +16,13 @@ pub(super) struct Heard {
     pub(super) at: Instant,
 }
 
+/// Processor time that one envelope took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    pub(super) reading: Duration,
+    pub(super) verifying: Duration,
+}
+
 /// What all daemons share.
 #[derive(Debug)]
 pub(super) struct Board {
@@ -23,6 +30,7 @@ pub(super) struct Board {
     pub(super) certificates: AtomicUsize,
     /// Pairs of nodes of which one believes the other.
     pub(super) links: AtomicUsize,
+    reading: AtomicU64,
     verifying: AtomicU64,
     verified: AtomicU64,
     faults: Mutex<BTreeMap<String, usize>>,
@@ -34,6 +42,7 @@ impl Board {
         Self {
             certificates: AtomicUsize::new(0),
             links: AtomicUsize::new(0),
+            reading: AtomicU64::new(0),
             verifying: AtomicU64::new(0),
             verified: AtomicU64::new(0),
             faults: Mutex::default(),
@@ -41,10 +50,10 @@ impl Board {
         }
     }
 
-    /// Somebody believes this; verifying it took so much of a processor.
-    pub(super) fn believed(&self, heard: Heard, is_first: bool, spent: Duration) {
-        let spent = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
-        self.verifying.fetch_add(spent, Ordering::Relaxed);
+    /// Somebody believes this, which took so much of a processor.
+    pub(super) fn believed(&self, heard: Heard, is_first: bool, spent: Spent) {
+        add(&self.reading, spent.reading);
+        add(&self.verifying, spent.verifying);
         self.verified.fetch_add(1, Ordering::Relaxed);
         if is_first {
             self.links.fetch_add(1, Ordering::Relaxed);
@@ -54,12 +63,14 @@ impl Board {
         }
     }
 
-    /// Processor time of verifying, and how often that was done.
-    pub(super) fn verifying(&self) -> (Duration, u64) {
-        (
-            Duration::from_nanos(self.verifying.load(Ordering::Relaxed)),
-            self.verified.load(Ordering::Relaxed),
-        )
+    /// Processor time of all envelopes, and how many they were.
+    pub(super) fn spent(&self) -> (Spent, u64) {
+        let time = |sum: &AtomicU64| Duration::from_nanos(sum.load(Ordering::Relaxed));
+        let spent = Spent {
+            reading: time(&self.reading),
+            verifying: time(&self.verifying),
+        };
+        (spent, self.verified.load(Ordering::Relaxed))
     }
 
     /// Something failed and is tried again.
@@ -75,4 +86,9 @@ impl Board {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         faults.clone()
     }
+}
+
+fn add(sum: &AtomicU64, time: Duration) {
+    let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    sum.fetch_add(nanoseconds, Ordering::Relaxed);
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::board::Board;
+use super::board::{Board, Spent};
 use super::sample::Sample;
 
 const REQUESTS: &str = "apiserver_request_total";
@@ -34,8 +34,8 @@ pub(super) struct Join {
     pub(super) ledger: usize,
     requests: f64,
     link: f64,
-    verifying: Duration,
-    each_verification: Duration,
+    spent: Spent,
+    envelopes: u64,
     server: f64,
     controller: f64,
     daemons: f64,
@@ -76,8 +76,8 @@ impl Join {
             ledger: 0,
             requests: 0.0,
             link: 0.0,
-            verifying: Duration::ZERO,
-            each_verification: Duration::ZERO,
+            spent: Spent::default(),
+            envelopes: 0,
             server: 0.0,
             controller: 0.0,
             daemons: 0.0,
@@ -85,11 +85,9 @@ impl Join {
     }
 
     pub(super) fn measure(&mut self, from: &Sample, until: &Sample, board: &Board) {
-        let (verifying, count) = board.verifying();
+        (self.spent, self.envelopes) = board.spent();
         self.requests = until.sum(REQUESTS, &[]) - from.sum(REQUESTS, &[]);
         self.link = until.received_since(from);
-        self.verifying = verifying;
-        self.each_verification = verifying / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
         let processor = |role| until.processor(role) - from.processor(role);
         self.server = processor("API server");
         self.controller = processor("controller");
@@ -167,9 +165,16 @@ const ROWS: [Row; 34] = [
     ("API server, processor s", |it| tenths(it.join.server)),
     ("controller, processor s", |it| tenths(it.join.controller)),
     ("all daemons, processor s", |it| tenths(it.join.daemons)),
-    ("of which verifying", |it| seconds(it.join.verifying)),
-    ("one verification, µs", |it| {
-        it.join.each_verification.as_micros().to_string()
+    ("of which reading and verifying envelopes", |it| {
+        seconds(it.join.spent.reading + it.join.spent.verifying)
+    }),
+    ("one envelope, µs: read, verify", |it| {
+        let each = |time: Duration| {
+            let envelopes = u32::try_from(it.join.envelopes.max(1)).unwrap_or(u32::MAX);
+            (time / envelopes).as_micros()
+        };
+        let spent = it.join.spent;
+        format!("{}, {}", each(spent.reading), each(spent.verifying))
     }),
     ("**At rest**", |_| String::new()),
     ("requests a second", |it| {

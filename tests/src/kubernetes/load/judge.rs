@@ -11,7 +11,7 @@ use node_identity::{
     SignedRevocationList, TrustedRoots, UnixTime, VerifiedPeer,
 };
 
-use super::board::{Board, Heard};
+use super::board::{Board, Heard, Spent};
 
 /// One daemon's beliefs.
 pub(super) struct Judge {
@@ -85,14 +85,19 @@ impl Judge {
             return;
         }
         let before = processor_time();
-        let verified = Envelope::from_der(der)
+        let envelope = Envelope::from_der(der);
+        let read = processor_time();
+        let verified = envelope
             .map_err(|error| error.to_string())
             .and_then(|envelope| {
                 let (roots, revocations) = (&self.roots, &self.revocations);
                 let verified = envelope.verify(roots, revocations, &self.floor, now());
                 verified.map_err(|error| error.to_string())
             });
-        let spent = processor_time().saturating_sub(before);
+        let spent = Spent {
+            reading: read.saturating_sub(before),
+            verifying: processor_time().saturating_sub(read),
+        };
         match verified {
             Ok(peer) => {
                 self.floor.observe(&peer);
