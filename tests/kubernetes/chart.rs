@@ -116,7 +116,15 @@ fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Re
 
     // What `sotto install` has applied is not Helm's to take over.
     let manifest = include_str!("../../deploy/sotto.yaml");
-    api.kubectl_with_input(&["apply", "--server-side", "--filename=-"], manifest)?;
+    api.kubectl_with_input(
+        &[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--filename=-",
+        ],
+        manifest,
+    )?;
     let said = refusal(place, &[&["install", "sotto", CHART], &OWN[..]].concat())?;
     ensure!(said.contains("ownership"), "{said}");
     Ok(())
