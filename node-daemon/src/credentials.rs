@@ -5,6 +5,7 @@
 //! published, then used: peers have to know it before it speaks. Only the first of a boot cannot wait,
 //! as there is nothing else to use.
 
+mod place;
 mod renewal;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use tunnel_core::moment::Moment;
 
 use crate::clock::Now;
 use crate::config::{Config, Store};
-use crate::enrol::{self, Addresses, Ask, Enrolment, Wish};
+use crate::enrol::{self, Addresses, Ask, Enrolment, Place, Wish};
 use crate::generation::{Due, Generations, OwnedGeneration, Wanted};
 use crate::io::random;
 use crate::keys::{self, Identity};
@@ -57,6 +58,7 @@ pub(crate) struct Credentials {
     /// A generation that somebody asked for and that is not made yet.
     asked_for: Option<Due>,
     shown: Vec<Vec<u8>>,
+    place: Place,
     published_at: Option<Moment>,
     refused: Refused,
     request_refused: Refused,
@@ -120,6 +122,7 @@ impl Credentials {
             candidate: None,
             asked_for: None,
             shown: Vec::new(),
+            place: Place::Kept,
             published_at: None,
             refused: Refused::default(),
             request_refused: Refused::default(),
@@ -202,6 +205,7 @@ impl Credentials {
             .iter()
             .find(|node| node.may_be(&self.identity.id.uid, &self.identity.id.name));
         self.shown = own.map(|own| own.envelopes.clone()).unwrap_or_default();
+        self.judge_place(own);
         let der = own.and_then(|own| own.certificate.as_deref())?;
         let held = self.certificate.as_ref().map(|held| held.terms().serial);
         match NodeCertificate::from_der(der) {
@@ -287,7 +291,8 @@ impl Credentials {
 
     fn begin_enrolment(&mut self, now: Now) {
         let endpoints = &self.config.endpoints;
-        let due = Enrolment::due(self.certificate.as_ref(), endpoints, now.wall);
+        let certificate = self.certificate.as_ref();
+        let due = Enrolment::due(certificate, endpoints, self.place, now.wall);
         let Some(due) = due.filter(|_| now.moment >= self.request_refused.try_again) else {
             return;
         };
@@ -417,8 +422,8 @@ impl Credentials {
         let early = self
             .published_at
             .is_some_and(|at| now.duration_since(at) < PUBLISH_EVERY);
-        let revoked = self.standing == Standing::Revoked;
-        if revoked || early || envelopes.is_empty() || envelopes == self.shown {
+        let kept_out = self.standing == Standing::Revoked || self.place == Place::Missing;
+        if kept_out || early || envelopes.is_empty() || envelopes == self.shown {
             return None;
         }
         self.published_at = Some(now);

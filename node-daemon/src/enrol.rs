@@ -5,6 +5,7 @@
 //! Nothing the store answers is trusted; a state other than "here is a certificate" only sets the
 //! pace.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// A certificate that lacks an endpoint which only the controller can add is asked for again so
 /// seldom (a guess: an operator who corrected the Node waits, or restarts the daemon).
 const LACKING_AGAIN: Duration = Duration::from_secs(3600);
+/// A certificate that the store does not show is asked for again so seldom (a guess: whoever keeps
+/// taking it away costs the controller a signature in so long).
+const MISSING_AGAIN: Duration = LONGEST_WAIT;
 
 /// What the store has to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +51,8 @@ pub(crate) struct Enrolment {
     pending: Option<Pending>,
     last_said: Option<RequestState>,
     not_before: Moment,
-    /// When a certificate was asked for only because the last lacks an endpoint.
-    lacked_endpoint_at: Option<Moment>,
+    /// When a certificate was last asked for, by why.
+    asked_at: BTreeMap<Due, Moment>,
 }
 
 /// What is asked for.
@@ -83,12 +87,34 @@ pub(crate) enum Addresses {
 }
 
 /// Why a certificate is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     /// There is none, or it ages.
     Age,
+    /// The store has no place for what this node publishes: only the controller makes one.
+    Missing,
     /// It lacks an endpoint.
     Endpoint,
+}
+
+/// Whether the store has a place for what this node publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It has, or nothing is known, or the node makes it itself.
+    Kept,
+    /// It has not: an older copy of the store was put back, or somebody removed it.
+    Missing,
+}
+
+impl Due {
+    /// How long after one request for this reason there is no other.
+    fn again(self, addresses: Addresses) -> Duration {
+        match (self, addresses) {
+            (Self::Age, _) | (Self::Endpoint, Addresses::Asked) => Duration::ZERO,
+            (Self::Missing, _) => MISSING_AGAIN,
+            (Self::Endpoint, Addresses::OfController) => LACKING_AGAIN,
+        }
+    }
 }
 
 impl Enrolment {
@@ -96,6 +122,7 @@ impl Enrolment {
     pub(crate) fn due(
         certificate: Option<&NodeCertificate>,
         endpoints: &[IpAddr],
+        place: Place,
         now: UnixTime,
     ) -> Option<Due> {
         let Some(terms) = certificate.map(NodeCertificate::terms) else {
@@ -105,6 +132,9 @@ impl Enrolment {
         let [spread, ..] = terms.serial.0.to_le_bytes();
         if age >= RENEW_AFTER.saturating_sub(SPREAD * u32::from(spread) / 256) {
             return Some(Due::Age);
+        }
+        if place == Place::Missing {
+            return Some(Due::Missing);
         }
         let lacks = |endpoint: &IpAddr| !terms.addresses.contains(endpoint);
         endpoints.iter().any(lacks).then_some(Due::Endpoint)
@@ -133,14 +163,10 @@ impl Enrolment {
         if self.pending.is_some() || now < self.not_before {
             return Ok(());
         }
-        if wish.addresses == Addresses::OfController && wish.due == Due::Endpoint {
-            let early = self
-                .lacked_endpoint_at
-                .is_some_and(|at| now.duration_since(at) < LACKING_AGAIN);
-            if early {
-                return Ok(());
-            }
-            self.lacked_endpoint_at = Some(now);
+        let again = wish.due.again(wish.addresses);
+        let asked_at = self.asked_at.get(&wish.due);
+        if asked_at.is_some_and(|at| now.duration_since(*at) < again) {
+            return Ok(());
         }
         let endpoints = match wish.addresses {
             Addresses::Asked => wish.endpoints,
@@ -154,7 +180,8 @@ impl Enrolment {
             mac: token.request_mac(&pkcs10),
         });
         let request = EnrolmentRequest { pkcs10, token };
-        info!("Certificate wanted");
+        self.asked_at.insert(wish.due, now);
+        info!(due = ?wish.due, "Certificate wanted");
         self.pending = Some(Pending {
             request,
             ask_at: now,

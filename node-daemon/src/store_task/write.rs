@@ -75,6 +75,7 @@ struct Wanted {
     ask: Option<Ask>,
     withdrawals: VecDeque<RequestId>,
     publish: Option<Vec<Vec<u8>>>,
+    published_last: bool,
 }
 
 impl Wanted {
@@ -95,10 +96,14 @@ impl Wanted {
         self.ask.is_none() && self.withdrawals.is_empty() && self.publish.is_none()
     }
 
-    /// Envelopes first: peers wait for them.
+    /// Envelopes first: peers wait for them. But not always: where they cannot be published, they are
+    /// wanted again each time.
     fn take(&mut self) -> Option<StoreCommand> {
-        let publish = self.publish.take().map(StoreCommand::Publish);
+        let is_turn_of_ask = self.published_last && self.ask.is_some();
+        let publish = self.publish.take_if(|_| !is_turn_of_ask);
+        self.published_last = publish.is_some();
         publish
+            .map(StoreCommand::Publish)
             .or_else(|| self.ask.take().map(StoreCommand::Ask))
             .or_else(|| {
                 let id = self.withdrawals.pop_front()?;
@@ -171,5 +176,20 @@ mod tests {
             ));
         }
         assert!(wanted.is_empty() && wanted.take().is_none());
+    }
+
+    #[test]
+    fn envelopes_that_cannot_be_published_keep_no_request_back() {
+        let mut wanted = Wanted::default();
+        let id = RequestId::from_bytes([1; 16]);
+        let mut asked = 0;
+
+        for _ in 0..10 {
+            wanted.add(StoreCommand::Publish(vec![vec![1]]));
+            wanted.add(StoreCommand::Ask(Ask::State(id)));
+            asked += u32::from(matches!(wanted.take(), Some(StoreCommand::Ask(_))));
+        }
+
+        assert_eq!(asked, 5);
     }
 }

@@ -162,3 +162,74 @@ fn kl05_an_ended_certificate_makes_no_peer_and_a_refused_renewal_is_told() {
     );
     assert!(daemon.credentials.obstacle().unwrap().contains("refused"));
 }
+
+#[test]
+fn cp08_a_node_that_the_restored_api_does_not_know_asks_at_once_and_comes_back() {
+    let (mut world, _) = pod_world();
+    let mut daemon = world.enrolled();
+    let before = generation(&daemon);
+    world.pass(HOUR);
+
+    world.shown.nodes.clear();
+    let request = submitted(&mut world, &mut daemon);
+
+    assert!(
+        world.shown.nodes.is_empty(),
+        "it has no place to publish in"
+    );
+    assert_eq!(generation(&daemon), before, "it keeps what it has");
+    world.issue(&request);
+    world.round(&mut daemon);
+    assert!(generation(&daemon) > before);
+    assert!(!world.shown.nodes[0].envelopes.is_empty());
+    world.pass(HOUR);
+    assert_eq!(world.round(&mut daemon), None);
+}
+
+#[test]
+fn cp08_an_entry_of_another_node_under_this_name_is_none_of_this_node() {
+    let (mut world, _) = pod_world();
+    let mut daemon = world.enrolled();
+    world.pass(HOUR);
+
+    let other = NodeUid::generate(&mut random::system());
+    world.shown.nodes[0] = cluster_store::PublishedNode {
+        name: Some("alice".parse().unwrap()),
+        ..cluster_store::PublishedNode::empty(other)
+    };
+    submitted(&mut world, &mut daemon);
+
+    assert!(world.shown.nodes[0].envelopes.is_empty());
+}
+
+#[test]
+fn an_entry_that_somebody_keeps_removing_is_asked_for_once_a_minute() {
+    let (mut world, _) = pod_world();
+    let mut daemon = world.enrolled();
+    world.pass(HOUR);
+
+    let mut requests = 0;
+    for _ in 0..600 {
+        world.pass(Duration::from_secs(1));
+        world.shown.nodes.clear();
+        if let Some(Ask::Submit(request)) = world.round(&mut daemon) {
+            requests += 1;
+            world.issue(&request);
+            world.round(&mut daemon);
+        }
+    }
+
+    assert!((9..=11).contains(&requests), "{requests} in ten minutes");
+}
+
+#[test]
+fn a_folder_that_shows_nothing_of_a_node_is_written_to() {
+    let mut world = World::new();
+    let mut daemon = world.enrolled();
+    world.pass(HOUR);
+
+    world.shown.nodes.clear();
+
+    assert_eq!(world.round(&mut daemon), None);
+    assert!(!world.shown.nodes[0].envelopes.is_empty());
+}
