@@ -17,6 +17,10 @@ const VARIABLE: &str = "SOTTO_LOG";
 /// What is logged unless it says something.
 const DEFAULT_FILTER: &str = "info";
 
+/// What a client of an API server says of each answer that is an error; our own lines say it once,
+/// with what to do. Only a directive for the very target shows it.
+const QUIET: &str = "kube_client=off,kube_runtime=off,hyper=off,hyper_util=off,tower=off";
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -37,12 +41,17 @@ pub fn start(format: LogFormat, always: &[&str]) {
     } else {
         &wanted
     };
-    let directives: Vec<&str> = std::iter::once(wanted)
+    let log = log(format, filter(wanted, always), io::stderr);
+    drop(tracing::dispatcher::set_global_default(log));
+}
+
+/// Of two directives for one target the later counts.
+fn filter(wanted: &str, always: &[&str]) -> EnvFilter {
+    let directives: Vec<&str> = [QUIET, wanted]
+        .into_iter()
         .chain(always.iter().copied())
         .collect();
-    let filter = EnvFilter::new(directives.join(","));
-    let log = log(format, filter, io::stderr);
-    drop(tracing::dispatcher::set_global_default(log));
+    EnvFilter::new(directives.join(","))
 }
 
 fn log<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Dispatch
@@ -80,9 +89,10 @@ mod tests {
     use super::*;
 
     /// What a test's events look like in the log.
-    fn logged(format: LogFormat, filter: &str, events: impl FnOnce()) -> String {
+    fn logged(format: LogFormat, wanted: &str, events: impl FnOnce()) -> String {
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let log = log(format, EnvFilter::new(filter), Shared(Arc::clone(&lines)));
+        let filter = filter(wanted, &["boringtun=off"]);
+        let log = log(format, filter, Shared(Arc::clone(&lines)));
 
         tracing::dispatcher::with_default(&log, events);
 
@@ -135,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_always_off_stays_off() {
-        let lines = logged(LogFormat::Text, "trace,boringtun=off", || {
+        let lines = logged(LogFormat::Text, "trace,boringtun=trace", || {
             tracing::error!(target: "boringtun", "session expired");
             tracing::trace!("packet");
         });
@@ -144,6 +154,18 @@ mod tests {
             lines.contains("packet") && !lines.contains("session"),
             "{lines}"
         );
+    }
+
+    #[test]
+    fn a_client_speaks_only_when_it_is_asked_by_name() {
+        let events = || {
+            tracing::error!(target: "kube_client::client", "failed with status 403");
+            tracing::warn!(target: "kube_runtime::watcher", "watch failed");
+        };
+
+        assert_eq!(logged(LogFormat::Text, "debug", events), "");
+        let asked = logged(LogFormat::Text, "info,kube_client=warn", events);
+        assert!(asked.contains("403") && !asked.contains("watch"), "{asked}");
     }
 
     #[derive(Debug)]
