@@ -70,12 +70,13 @@ impl<S: ClusterStore> Controller<S> {
         for (uid, node) in known {
             let mut there = entries(found, uid, &node.name);
             if node.revoked_until.is_some() {
-                if there.any(|there| !there.is_empty()) {
+                // What stands under a name goes with its Node, which the store looks after.
+                if there.any(|there| !there.is_empty() || there.name.is_some()) {
                     let withdrawn = self.store.withdraw_node(uid, &node.name).await;
                     if !unpublished.is_done(uid, withdrawn)? {
                         continue;
                     }
-                    // Its daemon may publish its own envelopes again as long as it runs.
+                    // Its daemon may publish its own envelopes as long as it runs.
                     if self.withdrawn.insert(*uid) {
                         info!(%uid, node = %node.name, "Revoked node taken out of the store");
                     }

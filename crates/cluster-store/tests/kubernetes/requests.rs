@@ -8,8 +8,8 @@ use base64ct::{Base64, Encoding};
 use chacha20::ChaCha8Rng;
 use cluster_store::{ClusterStore, EnrolmentRequest, RequestState, Requester, Stamp, StoreError};
 use node_identity::{
-    CERTIFICATE_LIFETIME, CertificateSerial, IdentityKey, NodeCertificateTerms, NodeUid, PodCidr,
-    PodRanges, RootKey, SpiffeId, UnixTime,
+    CERTIFICATE_LIFETIME, CertificateSerial, IdentityKey, NodeCertificateTerms, NodeName, NodeUid,
+    PodCidr, PodRanges, RootKey, SpiffeId, UnixTime,
 };
 use rand_core::SeedableRng;
 use serde_json::{Value, json};
@@ -310,6 +310,37 @@ async fn a_certificate_replaces_what_another_node_or_nobody_left_under_its_name(
             "what is there is not written"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_node_is_withdrawn_once_though_its_daemon_goes_on_and_removed_with_its_node() {
+    let fake = world();
+    let mut own = identity("alice", ALICE, b"old");
+    own["status"] = json!({ "statements": ["AQ=="] });
+    fake.put(IDENTITIES, own);
+    let store = controller_store(&fake);
+    let (alice, name): (NodeUid, NodeName) = (ALICE.parse().unwrap(), "alice".parse().unwrap());
+    let settle = async || {
+        store.published().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    settle().await;
+
+    store.withdraw_node(&alice, &name).await.unwrap();
+
+    let object = fake.object(IDENTITIES, "alice").unwrap();
+    assert_eq!(object["spec"]["revoked"], true);
+    assert_eq!(object["spec"].get("certificate"), None);
+    assert_eq!(object["status"]["statements"], json!(["AQ=="]));
+    settle().await;
+    let before = fake.asked(|_| true).len();
+    store.withdraw_node(&alice, &name).await.unwrap();
+    assert_eq!(fake.asked(|_| true).len(), before, "nothing is left to do");
+
+    fake.delete("nodes", "alice");
+    settle().await;
+    store.withdraw_node(&alice, &name).await.unwrap();
+    assert_eq!(fake.object(IDENTITIES, "alice"), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -108,6 +108,36 @@ async fn kl12_a_revoked_node_is_out_with_the_next_step() {
 }
 
 #[tokio::test]
+async fn kl12_a_revoked_node_whose_daemon_goes_on_is_said_to_be_out_once() {
+    let scene = Scene::new("");
+    let mut controller = scene.controller();
+    scene.store.ask(1);
+    scene.step(&mut controller).await;
+    scene.store.keep_envelopes();
+    let certificate = scene.certificate(1);
+    let wanted = PublishedNode {
+        revocation_wanted: true,
+        envelopes: vec![envelope(1, &certificate)],
+        ..scene.store.node(&identity(1).uid).unwrap()
+    };
+    scene.store.put_node(wanted);
+
+    scene.step(&mut controller).await;
+    let said = controller.withdrawn.clone();
+    let notices = scene.store.notices().len();
+    scene.step(&mut controller).await;
+
+    let left = scene.store.node(&identity(1).uid).unwrap();
+    assert_eq!((left.certificate, left.envelopes.len()), (None, 1));
+    assert!(said.contains(&identity(1).uid));
+    assert_eq!(
+        controller.withdrawn, said,
+        "a line is said for a newcomer alone"
+    );
+    assert_eq!(scene.store.notices().len(), notices);
+}
+
+#[tokio::test]
 async fn kl12_a_wish_under_another_name_revokes_nobody() {
     let scene = Scene::new("");
     let mut controller = scene.controller();

@@ -26,6 +26,8 @@ struct Content {
     history: Vec<Vec<u8>>,
     calls: usize,
     fails_at: Option<usize>,
+    /// Envelopes stay, as in Kubernetes while the Node is there.
+    keeps_envelopes: bool,
     /// Its object cannot be written.
     broken: Option<NodeUid>,
 }
@@ -63,6 +65,10 @@ impl MemoryStore {
 
     pub(super) fn break_node(&self, uid: Option<NodeUid>) {
         self.content().broken = uid;
+    }
+
+    pub(super) fn keep_envelopes(&self) {
+        self.content().keeps_envelopes = true;
     }
 
     pub(super) fn calls(&self) -> usize {
@@ -169,7 +175,12 @@ impl ClusterStore for MemoryStore {
     }
 
     async fn withdraw_node(&self, uid: &NodeUid, _: &NodeName) -> Result<(), StoreError> {
-        self.call()?.nodes.remove(uid);
+        let mut content = self.call()?;
+        let keeps = content.keeps_envelopes;
+        match content.nodes.get_mut(uid).filter(|_| keeps) {
+            Some(node) => node.certificate = None,
+            None => drop(content.nodes.remove(uid)),
+        }
         Ok(())
     }
 
