@@ -209,7 +209,6 @@ pub(crate) fn token_file(config: &Config) -> &Path {
 /// The API of a cluster, with the pod's token in this file.
 pub(crate) fn kubernetes(token_file: PathBuf) -> Kubernetes {
     Kubernetes {
-        namespace: "sotto-system".to_owned(),
         kubeconfig: None,
         token_file,
     }

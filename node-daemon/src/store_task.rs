@@ -113,13 +113,7 @@ impl Open for Kubernetes {
             context: None,
         };
         let client = connect(&access).await?;
-        let name = own.name.clone();
-        Ok(KubernetesStore::for_node(
-            client,
-            name,
-            own.uid,
-            &self.namespace,
-        ))
+        Ok(KubernetesStore::for_node(client, own.name.clone()))
     }
 }
 

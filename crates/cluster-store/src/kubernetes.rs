@@ -74,8 +74,6 @@ pub struct KubernetesStore {
 pub struct ControllerScope {
     /// The namespace that Sotto runs in.
     pub namespace: String,
-    /// The daemons' ServiceAccount.
-    pub service_account: String,
     /// The daemons' DaemonSet.
     pub daemon_set: String,
     /// Whether nodes are certified for their ExternalIPs too.
@@ -95,7 +93,7 @@ struct Inner {
 impl KubernetesStore {
     /// A store as a node's daemon uses it. Must be called inside a runtime, where it watches.
     #[must_use]
-    pub fn for_node(client: Client, name: NodeName, _uid: NodeUid, _namespace: &str) -> Self {
+    pub fn for_node(client: Client, name: NodeName) -> Self {
         Self::start(client, |_, _, _| {
             Role::Node(Box::new(OfNode {
                 name,

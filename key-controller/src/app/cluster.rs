@@ -150,7 +150,6 @@ async fn lead(
 ) -> Result<()> {
     let scope = ControllerScope {
         namespace: home.namespace.clone(),
-        service_account: DAEMON.to_owned(),
         daemon_set: DAEMON.to_owned(),
         external_addresses: home.external_addresses,
     };

@@ -25,8 +25,6 @@ pub(crate) enum Store {
 /// How the node reaches the API server and who it is there.
 #[derive(Debug, Clone)]
 pub(crate) struct Kubernetes {
-    /// The namespace that Sotto is installed in.
-    pub(crate) namespace: String,
     /// Whom to ask and as whom; in a pod nothing, as everything is mounted there.
     pub(crate) kubeconfig: Option<PathBuf>,
     /// The pod's ServiceAccount token, whose claims name the node.
@@ -37,15 +35,9 @@ pub(crate) struct Kubernetes {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KubernetesTable {
-    #[serde(default = "namespace")]
-    namespace: String,
     kubeconfig: Option<PathBuf>,
     #[serde(default = "token_file")]
     token_file: PathBuf,
-}
-
-fn namespace() -> String {
-    "sotto-system".to_owned()
 }
 
 fn token_file() -> PathBuf {
@@ -90,28 +82,10 @@ pub(super) fn store(file: &mut ConfigFile) -> Result<Store, ConfigError> {
 
 fn kubernetes(table: KubernetesTable) -> Result<Kubernetes, ConfigError> {
     Ok(Kubernetes {
-        namespace: check_namespace(table.namespace)?,
         kubeconfig: table
             .kubeconfig
             .map(|path| absolute("kubernetes.kubeconfig", path))
             .transpose()?,
         token_file: absolute("kubernetes.token_file", table.token_file)?,
     })
-}
-
-/// A namespace's name is a DNS label (RFC 1123): it becomes part of a path.
-fn check_namespace(name: String) -> Result<String, ConfigError> {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let fits = (1..=63).contains(&name.len())
-        && name.bytes().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-');
-    if fits {
-        return Ok(name);
-    }
-    Err(ConfigError::value(
-        "kubernetes.namespace",
-        format!("{name:?}"),
-        "give a namespace's name: at most 63 of a-z, 0-9 and -",
-    ))
 }

@@ -358,7 +358,6 @@ fn arguments_complete_what_the_settings_leave_out() {
     let Store::Kubernetes(kubernetes) = &config.store else {
         panic!("{:?}", config.store)
     };
-    assert_eq!(kubernetes.namespace, "sotto-system");
     assert!(kubernetes.token_file.ends_with("serviceaccount/token"));
 }
 
@@ -426,10 +425,6 @@ fn a_store_that_is_none_or_two_is_refused() {
         (
             load(&without(&["store_directory"], "[kubernetes]\n")),
             "join_token_file",
-        ),
-        (
-            load_with(&table("namespace = \"../x\""), &of_a_pod()),
-            "kubernetes.namespace",
         ),
         (
             load_with(&table("token_file = \"token\""), &of_a_pod()),

@@ -29,8 +29,7 @@ const IDENTITIES: &str = "nodeidentities";
 const REQUESTS: &str = "certificatesigningrequests";
 
 fn node_store(fake: &Fake) -> KubernetesStore {
-    let (name, uid) = ("alice".parse().unwrap(), ALICE.parse().unwrap());
-    KubernetesStore::for_node(fake.client(), name, uid, "sotto-system")
+    KubernetesStore::for_node(fake.client(), "alice".parse().unwrap())
 }
 
 fn controller_store(fake: &Fake) -> KubernetesStore {
@@ -38,7 +37,6 @@ fn controller_store(fake: &Fake) -> KubernetesStore {
         fake.client(),
         ControllerScope {
             namespace: "sotto-system".to_owned(),
-            service_account: "sotto-node".to_owned(),
             daemon_set: "sotto-node".to_owned(),
             external_addresses: false,
         },

@@ -18,7 +18,6 @@ use rand_core::{Rng, UnwrapErr};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use super::super::NAMESPACE;
 use super::board::Board;
 use super::client::{Sent, client};
 use super::judge::{Judge, now};
@@ -80,8 +79,7 @@ impl Daemon {
         let share = f64::from(UnwrapErr(SysRng).next_u32()) / f64::from(u32::MAX);
         sleep(SPREAD_OF_NEW.mul_f64(share)).await;
         let client = client(&self.seat, &self.sent).await?;
-        let (name, uid) = (self.seat.id.name.clone(), self.seat.id.uid);
-        let store = KubernetesStore::for_node(client, name, uid, NAMESPACE);
+        let store = KubernetesStore::for_node(client, self.seat.id.name.clone());
         let (tell, known) = watch::channel(Known::default());
         tokio::select! {
             ended = self.read(&store, tell) => ended,
