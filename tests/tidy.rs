@@ -45,7 +45,7 @@ const IMPURE: [&str; 14] = [
 const LEAKS: [&str; 2] = ["boringtun", "ring"];
 
 /// Which of our crates each of our crates may use.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("node-identity", &[]),
     ("tunnel-core", &["node-identity"]),
     ("cni-protocol", &[]),
@@ -54,15 +54,23 @@ const EDGES: [(&str, &[&str]); 15] = [
     ("kept-files", &[]),
     ("service-log", &[]),
     ("cluster-api", &["node-identity"]),
+    ("cluster-client", &[]),
     (
         "cluster-store",
-        &["cluster-api", "kept-files", "node-identity", "node-status"],
+        &[
+            "cluster-api",
+            "cluster-client",
+            "kept-files",
+            "node-identity",
+            "node-status",
+        ],
     ),
     ("pod-pool", &["cni-protocol", "kept-files"]),
     ("sotto-cni", &["cni-protocol", "kept-files", "pod-pool"]),
     (
         "sotto-node",
         &[
+            "cluster-client",
             "cluster-store",
             "cni-protocol",
             "kept-files",
@@ -77,6 +85,7 @@ const EDGES: [(&str, &[&str]); 15] = [
     (
         "sotto-controller",
         &[
+            "cluster-client",
             "cluster-store",
             "kept-files",
             "node-identity",
@@ -88,7 +97,7 @@ const EDGES: [(&str, &[&str]); 15] = [
         "sotto",
         &[
             "cluster-api",
-            "cluster-store",
+            "cluster-client",
             "node-identity",
             "node-status",
         ],
@@ -96,6 +105,7 @@ const EDGES: [(&str, &[&str]); 15] = [
     (
         "sotto-tests",
         &[
+            "cluster-client",
             "cluster-store",
             "node-identity",
             "node-status",

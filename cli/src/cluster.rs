@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use cluster_store::kubernetes::Access;
+use cluster_client::{Access, connect};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::ApiResource;
@@ -58,7 +58,7 @@ impl Cluster {
             kubeconfig: place.kubeconfig.clone().or_else(kubeconfig_variable),
             context: place.context.clone(),
         };
-        let client = cluster_store::kubernetes::connect(&access).await.context(
+        let client = connect(&access).await.context(
             "connect to the cluster (for this machine's daemon, give --runtime-directory)",
         )?;
         Ok(Self {

@@ -12,7 +12,8 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cluster_store::kubernetes::{Access, KubernetesStore, connect};
+use cluster_client::{Access, connect};
+use cluster_store::kubernetes::KubernetesStore;
 use cluster_store::{
     ClusterStore, DirectoryStore, EnrolmentRequest, Published, RequestId, RequestState,
     StoreChanges, StoreError,

@@ -86,15 +86,9 @@ pub enum StoreError {
         /// The store's folder.
         path: PathBuf,
     },
-    /// The API server cannot be reached with what is configured.
-    #[error("connect to the API server with {access}: is it complete and readable?")]
-    Connect {
-        /// What is configured.
-        access: String,
-        /// What is wrong with it.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// There is no usable way to the API server.
+    #[error(transparent)]
+    Connect(#[from] cluster_client::ConnectError),
     /// The API server did not do what it was asked.
     #[error("{verb} {object}: {cure}")]
     Api {

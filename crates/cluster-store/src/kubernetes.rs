@@ -11,7 +11,6 @@
 //! Peer, Event (peers.rs, status.rs, events.rs)  by both, for people
 //! ```
 
-mod access;
 mod conditions;
 mod events;
 mod faults;
@@ -53,7 +52,6 @@ use requests::Open;
 use roles::{Asked, OfController, OfNode, Role};
 use watches::{Wake, Watched, watch_config};
 
-pub use access::{Access, connect};
 pub use watches::KubernetesChanges;
 
 /// How often the controller looks without having been told: that a Node got addresses or a pod

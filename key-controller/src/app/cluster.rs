@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use cluster_store::kubernetes::{Access, ControllerScope, KubernetesStore, connect};
+use cluster_client::{Access, connect};
+use cluster_store::kubernetes::{ControllerScope, KubernetesStore};
 use cluster_store::{ClusterStore, StoreChanges};
 use kube::Client;
 use node_identity::Pin;

@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use cluster_client::{Access, connect};
 use cluster_store::ClusterStore;
-use cluster_store::kubernetes::{Access, connect};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use node_identity::Pin;

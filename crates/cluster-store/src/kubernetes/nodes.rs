@@ -76,7 +76,10 @@ pub(super) async fn departed(
             .collect()
     };
     let mut answers = stream::iter(missing)
-        .map(|(uid, name)| async move { Ok((uid, is_gone(client, &uid, &name).await?)) })
+        .map(|(uid, name)| async move {
+            let is_gone = is_gone(client, &uid, &name).await;
+            is_gone.map(|is_gone| (uid, is_gone))
+        })
         .buffer_unordered(AT_ONCE);
     let mut gone = Vec::new();
     while let Some(answer) = answers.next().await {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cluster_store::kubernetes::{Access, connect};
+use cluster_client::{Access, connect};
 use http::{Method, Request};
 use kube::Client;
 use kube::client::Body;

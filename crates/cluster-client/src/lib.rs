@@ -1,11 +1,12 @@
 //! The way to the API server: from inside the cluster, or with a person's kubeconfig.
+//!
+//! Owns which configuration is used and how long a connection may take or stay silent. What is
+//! asked, how often, and what an answer means belongs to whoever asks.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
-
-use crate::error::StoreError;
 
 /// Where a pod finds its token.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -25,11 +26,22 @@ pub struct Access {
     pub context: Option<String>,
 }
 
+/// There is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("connect to the API server with {access}: {fault}; is it complete and readable?")]
+pub struct ConnectError {
+    /// What is configured.
+    access: String,
+    /// What is wrong with it. A text: these errors have their causes in their own texts, and a
+    /// chain of them would say everything twice.
+    fault: String,
+}
+
 /// Makes a client. It asks nothing of the API server yet. A token file is read again each minute.
 ///
 /// # Errors
-/// [`StoreError::Connect`] when what is configured cannot be read or used.
-pub async fn connect(access: &Access) -> Result<kube::Client, StoreError> {
+/// When what is configured cannot be read or used.
+pub async fn connect(access: &Access) -> Result<kube::Client, ConnectError> {
     let client = match configured(access).await {
         Ok(mut config) => {
             config.connect_timeout = Some(CONNECT_LIMIT);
@@ -39,9 +51,9 @@ pub async fn connect(access: &Access) -> Result<kube::Client, StoreError> {
         }
         Err(error) => Err(error),
     };
-    client.map_err(|source| StoreError::Connect {
+    client.map_err(|error| ConnectError {
         access: access.to_string(),
-        source,
+        fault: error.to_string(),
     })
 }
 
@@ -81,5 +93,27 @@ impl std::fmt::Display for Access {
             Some(context) => write!(f, ", context {context}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_absent_kubeconfig_is_said_once_with_its_path() {
+        let access = Access {
+            kubeconfig: Some("/nonexistent/kubeconfig".into()),
+            context: None,
+        };
+
+        let error = connect(&access).await.err().unwrap();
+
+        let text = error.to_string();
+        assert!(text.contains("with /nonexistent/kubeconfig"), "{text}");
+        assert_eq!(text.matches("No such file").count(), 1, "{text}");
+        assert!(error.source().is_none());
     }
 }
