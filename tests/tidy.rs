@@ -45,7 +45,7 @@ const IMPURE: [&str; 14] = [
 const LEAKS: [&str; 2] = ["boringtun", "ring"];
 
 /// Which of our crates each of our crates may use.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("node-identity", &[]),
     ("tunnel-core", &["node-identity"]),
     ("cni-protocol", &[]),
@@ -53,6 +53,7 @@ const EDGES: [(&str, &[&str]); 16] = [
     ("settings-file", &[]),
     ("kept-files", &[]),
     ("service-log", &[]),
+    ("loopback-http", &[]),
     ("cluster-api", &["node-identity"]),
     ("cluster-client", &[]),
     (
@@ -74,6 +75,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "cluster-store",
             "cni-protocol",
             "kept-files",
+            "loopback-http",
             "node-identity",
             "node-status",
             "pod-pool",
@@ -88,6 +90,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "cluster-client",
             "cluster-store",
             "kept-files",
+            "loopback-http",
             "node-identity",
             "service-log",
             "settings-file",

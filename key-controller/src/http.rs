@@ -1,13 +1,10 @@
 //! Health, readiness and metrics, on loopback only.
 
-use std::future::IntoFuture;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -17,8 +14,6 @@ use tracing::warn;
 use crate::kubernetes::Standing;
 use crate::metrics;
 use crate::tally::Tally;
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// How long ago the API may have answered for the controller to be ready: several looks at the Lease
 /// (a guess).
@@ -33,16 +28,6 @@ pub(crate) struct Source {
     pub(crate) standing: Option<watch::Receiver<Standing>>,
 }
 
-/// Opens the address.
-///
-/// # Errors
-/// When it is taken, with the setting to change.
-pub(crate) async fn open(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("http_address = \"{address}\": cannot be used, choose another port")
-    })
-}
-
 /// Serves until dropped.
 pub(crate) async fn serve(listener: TcpListener, source: Source) {
     let pages = Router::new()
@@ -50,7 +35,7 @@ pub(crate) async fn serve(listener: TcpListener, source: Source) {
         .route("/readyz", get(ready))
         .route("/metrics", get(show))
         .with_state(source);
-    if let Err(error) = axum::serve(listener, pages).into_future().await {
+    if let Err(error) = loopback_http::serve(listener, pages).await {
         warn!(%error, "Health checks and metrics ended");
     }
 }
@@ -76,8 +61,5 @@ async fn show(State(source): State<Source>) -> Response {
     counts.leads = source
         .standing
         .is_none_or(|standing| standing.borrow().leads(now));
-    match metrics::render(counts) {
-        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
+    loopback_http::metrics(metrics::render(counts))
 }

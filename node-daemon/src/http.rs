@@ -1,20 +1,17 @@
 //! Health, readiness and metrics on loopback; the status on a socket that only root can reach.
 
-mod bounded;
-
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use loopback_http::broken;
 use node_status::{STATUS_PATH, STATUS_SOCKET};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{JoinError, JoinSet};
@@ -23,14 +20,6 @@ use tracing::warn;
 use crate::metrics;
 use crate::telemetry::{Shown, Telemetry};
 use crate::watchdog::Watch;
-use bounded::Bounded;
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Connections at a time on each listener: probes, scrapes and a person (a guess).
-const MOST_CONNECTIONS: usize = 32;
-/// How long a connection may last; an answer takes milliseconds (a guess).
-const LONGEST_CONNECTION: Duration = Duration::from_secs(10);
 
 /// Both listeners, open but not served yet.
 #[derive(Debug)]
@@ -45,9 +34,7 @@ impl Listeners {
     /// # Errors
     /// When the address is taken, with the setting to change.
     pub(crate) async fn open(address: SocketAddr, runtime_directory: &Path) -> Result<Self> {
-        let loopback = TcpListener::bind(address).await.with_context(|| {
-            format!("http_address = \"{address}\": cannot be used, choose another port")
-        })?;
+        let loopback = loopback_http::open(address).await?;
         let path = runtime_directory.join(STATUS_SOCKET);
         kept_files::clear(&path)?;
         let open = || {
@@ -70,10 +57,8 @@ impl Listeners {
         let status = Router::new()
             .route(STATUS_PATH, get(status))
             .with_state(source.clone());
-        let loopback = Bounded::new(self.loopback, MOST_CONNECTIONS, LONGEST_CONNECTION);
-        let socket = Bounded::new(self.socket, MOST_CONNECTIONS, LONGEST_CONNECTION);
-        let loopback = axum::serve(loopback, health).into_future();
-        let socket = axum::serve(socket, status).into_future();
+        let loopback = loopback_http::serve(self.loopback, health);
+        let socket = loopback_http::serve(self.socket, status);
         tasks.spawn(async {
             let ((Err(error), _) | (_, Err(error))) = tokio::join!(loopback, socket) else {
                 return;
@@ -117,12 +102,8 @@ async fn ready(State(source): State<Source>) -> Response {
 }
 
 async fn metrics(State(source): State<Source>) -> Response {
-    let text = match source.telemetry().await {
-        Ok(telemetry) => metrics::render(telemetry),
-        Err(error) => return broken(&error),
-    };
-    match text {
-        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+    match source.telemetry().await {
+        Ok(telemetry) => loopback_http::metrics(metrics::render(telemetry)),
         Err(error) => broken(&error),
     }
 }
@@ -133,11 +114,7 @@ async fn status(State(source): State<Source>) -> Response {
         Err(error) => return broken(&error),
     };
     match json {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Ok(json) => loopback_http::typed("application/json", json),
         Err(error) => broken(&error),
     }
-}
-
-fn broken(error: &dyn std::error::Error) -> Response {
-    (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
 }

@@ -54,7 +54,7 @@ pub(super) async fn serve(settings: Settings, home: &InKubernetes, mut ended: En
         standing: Some(standing.clone()),
     };
     let pages = match settings.http_address {
-        Some(address) => Some(http::open(address).await?),
+        Some(address) => Some(loopback_http::open(address).await?),
         None => None,
     };
     let pages = async {

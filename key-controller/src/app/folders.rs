@@ -40,7 +40,7 @@ pub(super) async fn serve(
     };
     let pages = match settings.http_address {
         Some(address) => Some(tokio::spawn(http::serve(
-            http::open(address).await?,
+            loopback_http::open(address).await?,
             source,
         ))),
         None => None,

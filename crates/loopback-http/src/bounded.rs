@@ -1,5 +1,5 @@
-//! A listener that anybody on the node may reach without taking descriptors from the daemon, which
-//! the guard is repaired with: few connections at a time, and none for long.
+//! A listener that anybody on the machine may reach without taking descriptors from the program:
+//! few connections at a time, and none for long.
 
 use std::io;
 use std::pin::Pin;
