@@ -130,6 +130,9 @@ pub(crate) struct InstallArguments {
     /// The pin of the root that nodes trust. Repeatable while a root is changed.
     #[arg(long = "pin", value_name = "PIN", conflicts_with = "new_root")]
     pub(crate) pins: Vec<Pin>,
+    /// While a root is changed: the pin of the one before, whose ledger the controller takes over.
+    #[arg(long, value_name = "PIN", conflicts_with = "new_root")]
+    pub(crate) previous_pin: Option<Pin>,
     /// Make a root and put it into the cluster.
     #[arg(long)]
     pub(crate) new_root: bool,

@@ -93,6 +93,7 @@ async fn check_version(cluster: &Cluster) -> Result<()> {
 fn show(plan: &Plan) -> String {
     let Values {
         pins,
+        previous_pin,
         trust_domain,
         pod_ranges,
         service_ranges,
@@ -121,8 +122,13 @@ fn show(plan: &Plan) -> String {
             ),
         },
     ];
+    let previous = previous_pin.map(|pin| {
+        let source = "its ledger is taken over";
+        ("Root before", pin.to_string(), source)
+    });
     let rows: Vec<Vec<String>> = rows
         .into_iter()
+        .chain(previous)
         .map(|(name, value, source)| vec![name.to_owned(), value, source.to_owned()])
         .collect();
     let mut text = table(&rows);

@@ -15,6 +15,8 @@ use node_identity::{Pin, PodCidr, TrustDomain};
 const MANIFEST: &str = include_str!("../../../deploy/sotto.yaml");
 
 const PIN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+const PREVIOUS_PIN: &str =
+    "sha256:1111111111111111111111111111111111111111111111111111111111111111";
 const TRUST_DOMAIN: &str = "trust-domain.invalid";
 const POD_RANGES: &str = r#"["203.0.113.0/26"]"#;
 const SERVICE_RANGES: &str = r#"["203.0.113.64/26"]"#;
@@ -22,7 +24,7 @@ const UNDERLAY_RANGES: &str = r#"["203.0.113.128/26"]"#;
 const IMAGE: &str = "image.invalid/sotto:v0";
 
 /// What every text that is to be replaced has a part of.
-const PLACEHOLDERS: [&str; 3] = [PIN, ".invalid", "203.0.113."];
+const PLACEHOLDERS: [&str; 4] = [PIN, PREVIOUS_PIN, ".invalid", "203.0.113."];
 
 /// A container image: of letters that end nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub(crate) struct Image(String);
 pub(crate) struct Values {
     /// The roots that nodes trust, one at least.
     pub(crate) pins: Vec<Pin>,
+    /// The root before this one, while it is changed.
+    pub(crate) previous_pin: Option<Pin>,
     /// The name of the cluster.
     pub(crate) trust_domain: TrustDomain,
     /// Where pods are.
@@ -100,11 +104,15 @@ impl Values {
         Ok(text)
     }
 
-    /// A line with a pin becomes one for each.
+    /// A line with a pin becomes one for each, none where there is none.
     fn pin_lines(&self, line: &str) -> Vec<String> {
         if line.contains(PIN) {
             let pins = self.pins.iter();
             pins.map(|pin| line.replace(PIN, &pin.to_string()))
+                .collect()
+        } else if line.contains(PREVIOUS_PIN) {
+            let pins = self.previous_pin.iter();
+            pins.map(|pin| line.replace(PREVIOUS_PIN, &pin.to_string()))
                 .collect()
         } else {
             vec![line.to_owned()]
@@ -189,6 +197,7 @@ mod tests {
         let pin = |digit: &str| format!("sha256:{}", digit.repeat(64)).parse().unwrap();
         Values {
             pins: vec![pin("a"), pin("b")],
+            previous_pin: None,
             trust_domain: "sotto.test".parse().unwrap(),
             pod_ranges: vec![
                 "10.244.0.0/16".parse().unwrap(),
@@ -214,6 +223,19 @@ mod tests {
         assert_eq!(installed.service_ranges, values.service_ranges);
         assert_eq!(installed.underlay_ranges, values.underlay_ranges);
         assert_eq!(installed.image, values.image.to_string());
+    }
+
+    #[test]
+    fn the_root_before_is_named_only_while_there_is_one() {
+        let without = values();
+        let with = Values {
+            previous_pin: Some(without.pins[1]),
+            ..values()
+        };
+
+        assert!(!without.fill().unwrap().contains("previous_root"));
+        let line = format!("previous_root = \"{}\"", without.pins[1]);
+        assert_eq!(with.fill().unwrap().matches(&line).count(), 1);
     }
 
     #[test]

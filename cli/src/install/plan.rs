@@ -57,6 +57,7 @@ pub(crate) fn offline(arguments: &InstallArguments) -> Result<Option<Values>> {
     }
     let values = Values {
         pins: arguments.pins.clone(),
+        previous_pin: arguments.previous_pin,
         trust_domain: trust_domain(arguments, None)?,
         pod_ranges: arguments.pod_ranges.clone(),
         service_ranges: arguments.service_ranges.clone(),
@@ -93,6 +94,7 @@ pub(crate) async fn make(
     let texts: Vec<String> = pod_ranges.iter().map(ToString::to_string).collect();
     let values = Values {
         pins,
+        previous_pin: arguments.previous_pin,
         trust_domain: trust_domain(arguments, Some(existing))?,
         pod_ranges: pods(&texts).map_err(anyhow::Error::msg)?,
         service_ranges,

@@ -112,6 +112,10 @@ impl Cluster {
                 r#"["203.0.113.128/26"]"#,
                 r#"["198.51.100.0/24", "2001:db8::/64"]"#,
             )
+            .lines()
+            .filter(|line| !line.contains("previous_root"))
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     /// Applies objects, as an administrator.
