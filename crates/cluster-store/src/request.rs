@@ -97,6 +97,9 @@ pub enum PendingReason {
     /// The Node object has no address that may be certified.
     #[error("the Node has no InternalIP inside underlay_ranges that no other node holds")]
     NoAddress,
+    /// A node whose Node object is gone is not revoked yet and has the name or the pod range.
+    #[error("a node whose Node is gone still has the name or the pod range, until it is revoked")]
+    HeldByDeparted,
 }
 
 /// The requests found in the store.
@@ -178,6 +181,7 @@ enum WireState {
     RateLimited,
     NoNodePodRange,
     NoAddress,
+    HeldByDeparted,
     Issued,
     Refused,
 }
@@ -242,6 +246,7 @@ impl RequestState {
             Self::Pending(PendingReason::RateLimited) => WireState::RateLimited,
             Self::Pending(PendingReason::NoNodePodRange) => WireState::NoNodePodRange,
             Self::Pending(PendingReason::NoAddress) => WireState::NoAddress,
+            Self::Pending(PendingReason::HeldByDeparted) => WireState::HeldByDeparted,
             Self::Issued => WireState::Issued,
             Self::Refused => WireState::Refused,
         };
@@ -265,6 +270,7 @@ impl RequestState {
             WireState::RateLimited => Self::Pending(PendingReason::RateLimited),
             WireState::NoNodePodRange => Self::Pending(PendingReason::NoNodePodRange),
             WireState::NoAddress => Self::Pending(PendingReason::NoAddress),
+            WireState::HeldByDeparted => Self::Pending(PendingReason::HeldByDeparted),
             WireState::Issued => Self::Issued,
             WireState::Refused => Self::Refused,
         };

@@ -45,7 +45,12 @@ impl Question<'_> {
         )?;
         let node = self.check_node(stamp.node.as_ref(), &stamped)?;
         self.check_identity(&stamped)?;
-        self.check_name()?;
+        let named = self.check_name();
+        // The Node of that name is this one, so the other's is gone.
+        if named == Err(Refusal::NameTaken) {
+            return Ok(Decision::Pending(PendingReason::HeldByDeparted));
+        }
+        named?;
         self.check_key()?;
         let Some(authority) = self.stamped_authority(stamp.operator_approved) else {
             let (uid, key) = (self.identity.uid, self.key.hash());
@@ -160,13 +165,13 @@ impl Question<'_> {
             PodRangesFrom::Node if node.pod_ranges.is_empty() => {
                 Ok(Err(PendingReason::NoNodePodRange))
             }
-            PodRangesFrom::Node => self.check_ranges(&node.pod_ranges).map(Ok),
+            PodRangesFrom::Node => self.check_ranges(&node.pod_ranges),
         }
     }
 
     /// A revoked node has no range any more: Kubernetes gives a deleted Node's to the next one, and
     /// peers that know of the one know of the other's revocation.
-    fn check_ranges(&self, texts: &[String]) -> Result<PodRanges, Refusal> {
+    fn check_ranges(&self, texts: &[String]) -> Result<Result<PodRanges, PendingReason>, Refusal> {
         let malformed = |text: &str| Refusal::MalformedRange(text.chars().take(64).collect());
         let parsed: Result<Vec<PodCidr>, Refusal> = texts
             .iter()
@@ -186,14 +191,19 @@ impl Question<'_> {
             .nodes
             .iter()
             .filter(|(uid, node)| **uid != self.identity.uid && node.revoked_until.is_none());
+        let mut answer = Ok(&ranges);
         for (_, other) in others {
             let taken = |range: &&PodCidr| other.pod_ranges.iter().any(|one| one.overlaps(range));
-            if let Some(range) = ranges.iter().find(taken) {
-                let (range, owner) = (*range, other.name.clone());
-                return Err(Refusal::RangeTaken { range, owner });
+            match ranges.iter().find(taken) {
+                Some(_) if other.departed.is_some() => answer = Err(PendingReason::HeldByDeparted),
+                Some(range) => {
+                    let (range, owner) = (*range, other.name.clone());
+                    return Err(Refusal::RangeTaken { range, owner });
+                }
+                None => {}
             }
         }
-        Ok(ranges)
+        Ok(answer.cloned())
     }
 }
 

@@ -193,6 +193,7 @@ const fn reason_word(reason: PendingReason) -> &'static str {
         PendingReason::RateLimited => "RateLimited",
         PendingReason::NoNodePodRange => "NoNodePodRange",
         PendingReason::NoAddress => "NoAddress",
+        PendingReason::HeldByDeparted => "HeldByDeparted",
     }
 }
 
@@ -203,6 +204,7 @@ fn pending_reason(word: &str) -> Option<PendingReason> {
         PendingReason::RateLimited,
         PendingReason::NoNodePodRange,
         PendingReason::NoAddress,
+        PendingReason::HeldByDeparted,
     ]
     .into_iter()
     .find(|reason| reason_word(*reason) == word)

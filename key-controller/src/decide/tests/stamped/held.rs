@@ -1,6 +1,7 @@
 //! V6 to V10 in Kubernetes: names, keys, addresses and pod ranges beside those of other nodes.
 
 use super::*;
+use crate::ledger::Departure;
 
 #[test]
 fn aw09_a_name_counts_only_exactly_as_it_is() {
@@ -72,7 +73,12 @@ fn nl05_a_node_made_again_is_another_one_once_the_old_is_revoked() {
     again.node.as_mut().unwrap().pod_ranges = vec!["10.244.1.0/24".to_owned()];
     again.node.as_mut().unwrap().addresses = ips(&["198.51.100.1"]);
     let asked = request(2, &identity("alice", 2));
-    assert_eq!(scene.reason(&asked, &again), Refusal::NameTaken);
+    let held = Decision::Pending(PendingReason::HeldByDeparted);
+    assert_eq!(
+        scene.judge(&asked, &again),
+        held,
+        "the old one's time comes"
+    );
 
     revocations::revoke(&mut scene.ledger, &identity("alice", 1).uid, scene.now);
     let grant = scene.issue(&asked, &again);
@@ -237,6 +243,34 @@ fn nd01_ranges_that_are_not_the_clusters_or_anothers_are_refused() {
 
         assert_eq!(reason.label(), label, "{ranges:?}: {reason}");
     }
+}
+
+#[test]
+fn nl05_a_range_of_a_node_that_is_gone_is_waited_for_until_that_is_revoked() {
+    let mut scene = Scene::with_alice_in_kubernetes();
+    scene.issue(&request(3, &identity("carol", 3)), &stamp("carol", 3));
+    let alice = identity("alice", 1).uid;
+    let departure = Departure {
+        at: scene.now,
+        held: true,
+    };
+    scene.ledger.nodes.get_mut(&alice).unwrap().departed = Some(departure);
+    let asked = request(2, &identity("bob", 2));
+    let mut next = stamp("bob", 2);
+    next.node.as_mut().unwrap().pod_ranges = vec!["10.244.1.0/24".to_owned()];
+    let mut greedy = next.clone();
+    greedy.node.as_mut().unwrap().pod_ranges = vec!["10.244.0.0/22".to_owned()];
+
+    let held = Decision::Pending(PendingReason::HeldByDeparted);
+    assert_eq!(scene.judge(&asked, &next), held);
+    assert_eq!(
+        scene.reason(&asked, &greedy).label(),
+        "range_taken",
+        "carol lives"
+    );
+
+    revocations::revoke(&mut scene.ledger, &alice, scene.now);
+    scene.issue(&asked, &next);
 }
 
 #[test]
