@@ -200,7 +200,11 @@ fn cp08_a_store_found_empty_is_published_again() {
     }
 
     let after = rig.wait("all is back", |found| {
-        found.nodes.len() == 1 && found.roots.len() == 1
+        // A root's certificate and its list are two files.
+        let is_whole = |root: &cluster_store::PublishedRoot| {
+            root.certificate.is_some() && root.revocations.is_some()
+        };
+        found.nodes.len() == 1 && found.roots.len() == 1 && found.roots.iter().all(is_whole)
     });
     assert_eq!(after, before, "byte for byte");
 }
