@@ -3,6 +3,8 @@
 //! The decision is an `Approved` condition on the request that shows the new key. It answers the
 //! one question that the controller leaves to people; all its other rules still apply.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, anyhow, bail};
 use cluster_api::{NodeIdentity, OPERATOR_APPROVED, PENDING_CONDITION, SIGNER_NAME};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
@@ -22,45 +24,118 @@ use crate::times::{age, now};
 
 /// Why a request waits for an operator.
 const AWAITS_APPROVAL: &str = "AwaitsApproval";
+/// How many requests are listed at most.
+const LISTED: usize = 10;
 /// Where the API server says which node's token the requester showed. No requester can write it.
 const NODE_NAME_STAMP: &str = "authentication.kubernetes.io/node-name";
 
-/// Approves the newest waiting request of a node.
+/// One request that waits, and the key that it shows.
+#[derive(Debug)]
+struct Waiting {
+    request: CertificateSigningRequest,
+    key: Result<IkHash>,
+}
+
+/// What is put before the person.
+#[derive(Debug)]
+struct Chosen {
+    key: IkHash,
+    newest: CertificateSigningRequest,
+    /// Others with the same key.
+    older: Vec<CertificateSigningRequest>,
+}
+
+/// Approves the newest waiting request of a node, of those that show `key` if it is given.
 ///
 /// # Errors
-/// When none waits, the person does not agree, or the API server refuses.
-pub(crate) async fn run(cluster: &Cluster, node: &NodeName, consent: Consent) -> Result<Answer> {
+/// When none waits, they show different keys, the person does not agree, or the API server refuses.
+pub(crate) async fn run(
+    cluster: &Cluster,
+    node: &NodeName,
+    key: Option<IkHash>,
+    consent: Consent,
+) -> Result<Answer> {
     let parameters = ListParams::default().fields(&format!("spec.signerName={SIGNER_NAME}"));
-    let listed = cluster
+    let found = cluster
         .list::<CertificateSigningRequest>(parameters)
         .await?;
-    let mut waiting: Vec<CertificateSigningRequest> = listed
+    let waiting = found
         .objects
         .into_iter()
         .filter(|request| waits(request, node))
+        .map(|request| Waiting {
+            key: read(&request, node),
+            request,
+        })
         .collect();
-    waiting.sort_by_key(|request| {
-        let made = request.metadata.creation_timestamp.as_ref();
-        std::cmp::Reverse((made.map(|time| time.0), request.name_any()))
-    });
-    let Some((newest, older)) = waiting.split_first() else {
-        bail!(
-            "approve node {node}: no request of it waits for an operator; a node needs one only \
-             when it lives and asks with a new identity key"
-        );
-    };
-    let new = read(newest, node)?;
+    let Chosen { key, newest, older } = choose(waiting, node, key)?;
     let old = cluster
         .find::<NodeIdentity>(None, node.as_str())
         .await?
         .and_then(|identity| certified_key(&identity));
-    show(newest, older, new, old)?;
+    show(&newest, &older, key, old)?;
     confirm(&format!("Let {node} have the new key?"), consent).await?;
-    approve(cluster, newest).await?;
+    approve(cluster, &newest).await?;
     Ok(Answer::fine(format!(
         "Request {} of {node} is approved; the controller decides the rest.",
         newest.name_any()
     )))
+}
+
+/// Chooses the newest of the requests that show one key: the wanted one, or the only one there is. Who
+/// has the node's token can ask too, and ask last.
+fn choose(mut waiting: Vec<Waiting>, node: &NodeName, wanted: Option<IkHash>) -> Result<Chosen> {
+    waiting.sort_by_key(|one| {
+        let made = one.request.metadata.creation_timestamp.as_ref();
+        std::cmp::Reverse((made.map(|time| time.0), one.request.name_any()))
+    });
+    let list = listed(&waiting);
+    let keys = waiting.iter().filter_map(|one| one.key.as_ref().ok());
+    let keys: BTreeSet<IkHash> = keys.copied().collect();
+    if wanted.is_none() && keys.len() > 1 {
+        bail!(
+            "approve node {node}: its requests show different keys, one may be a thief's; name the \
+             node's own with --key, its daemon's log has it (\"Identity key made\"){list}"
+        );
+    }
+    let key = wanted.or_else(|| keys.first().copied());
+    let mut requests = waiting
+        .into_iter()
+        .filter(|one| one.key.as_ref().is_ok_and(|shown| Some(*shown) == key))
+        .map(|one| one.request);
+    let (Some(key), Some(newest)) = (key, requests.next()) else {
+        let which = key.map_or_else(String::new, |key| format!(" that shows key {key}"));
+        bail!(
+            "approve node {node}: no request of it{which} waits for an operator; a node needs one \
+             only when it lives and asks with a new identity key{list}"
+        );
+    };
+    Ok(Chosen {
+        key,
+        newest,
+        older: requests.collect(),
+    })
+}
+
+/// Requests and their keys, a line each; nothing of none.
+fn listed(waiting: &[Waiting]) -> String {
+    let row = |one: &Waiting| {
+        let made = one.request.metadata.creation_timestamp.as_ref();
+        let key = match &one.key {
+            Ok(key) => key.to_string(),
+            Err(error) => format!("{error:#}"),
+        };
+        vec![
+            one.request.name_any(),
+            format!("{} ago", age(made, now())),
+            key,
+        ]
+    };
+    let rows: Vec<Vec<String>> = waiting.iter().take(LISTED).map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(":\n{}", table(&rows))
 }
 
 fn waits(request: &CertificateSigningRequest, node: &NodeName) -> bool {
@@ -134,7 +209,11 @@ fn show(
         ("New key", new.to_string()),
     ];
     if !older.is_empty() {
-        let names: Vec<String> = older.iter().take(10).map(ResourceExt::name_any).collect();
+        let names: Vec<String> = older
+            .iter()
+            .take(LISTED)
+            .map(ResourceExt::name_any)
+            .collect();
         rows.push(("Older, left", names.join(", ")));
     }
     let rows: Vec<Vec<String>> = rows
@@ -180,10 +259,15 @@ mod tests {
         CertificateSigningRequestSpec, CertificateSigningRequestStatus,
     };
 
-    use node_identity::{CertificateRequest, IdentityKey};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+    use node_identity::{CertificateRequest, IdentityKey, IkHash};
     use rand_core::SeedableRng;
 
-    use super::{AWAITS_APPROVAL, NODE_NAME_STAMP, PENDING_CONDITION, SIGNER_NAME, read, waits};
+    use super::{
+        AWAITS_APPROVAL, NODE_NAME_STAMP, PENDING_CONDITION, SIGNER_NAME, Waiting, choose, read,
+        waits,
+    };
 
     fn condition(type_: &str, reason: &str) -> CertificateSigningRequestCondition {
         CertificateSigningRequestCondition {
@@ -259,5 +343,61 @@ mod tests {
 
         assert_eq!(hash, key.public().hash());
         assert!(error.to_string().contains("in the name of"), "{error}");
+    }
+
+    fn waiting(name: &str, made: i64, key: u8) -> Waiting {
+        let mut request = request(&["alice"], &[(PENDING_CONDITION, AWAITS_APPROVAL)]);
+        request.metadata.name = Some(name.to_owned());
+        request.metadata.creation_timestamp = Some(Time(Timestamp::from_second(made).unwrap()));
+        Waiting {
+            request,
+            key: Ok(IkHash::from_bytes([key; 32])),
+        }
+    }
+
+    #[test]
+    fn who_asks_last_with_another_key_does_not_win() {
+        let alice = "alice".parse().unwrap();
+        let three = || {
+            vec![
+                waiting("own", 1, 1),
+                waiting("thief", 3, 9),
+                waiting("again", 2, 1),
+            ]
+        };
+        let key = IkHash::from_bytes([1; 32]);
+
+        let refused = choose(three(), &alice, None).unwrap_err().to_string();
+        let named = choose(three(), &alice, Some(key)).unwrap();
+        let unknown = IkHash::from_bytes([7; 32]);
+        let absent = choose(three(), &alice, Some(unknown)).unwrap_err();
+
+        assert!(
+            refused.contains("--key") && refused.contains("thief"),
+            "{refused}"
+        );
+        assert!(refused.contains(&key.to_string()), "{refused}");
+        assert_eq!(named.newest.metadata.name.as_deref(), Some("again"));
+        assert_eq!((named.key, named.older.len()), (key, 1));
+        assert!(
+            absent.to_string().contains(&unknown.to_string()),
+            "{absent}"
+        );
+    }
+
+    #[test]
+    fn of_requests_with_one_key_the_newest_is_taken_and_one_without_is_none() {
+        let alice = "alice".parse().unwrap();
+        let rubbish = Waiting {
+            key: Err(anyhow::anyhow!("rubbish")),
+            ..waiting("rubbish", 9, 0)
+        };
+
+        let two = vec![waiting("old", 1, 1), waiting("new", 2, 1), rubbish];
+        let chosen = choose(two, &alice, None).unwrap();
+
+        assert_eq!(chosen.newest.metadata.name.as_deref(), Some("new"));
+        let none = choose(Vec::new(), &alice, None).unwrap_err();
+        assert!(none.to_string().contains("no request"), "{none}");
     }
 }

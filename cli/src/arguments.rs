@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use ipnetwork::IpNetwork;
-use node_identity::{NodeName, Pin, PodCidr, TrustDomain, parse_network};
+use node_identity::{IkHash, NodeName, Pin, PodCidr, TrustDomain, parse_network};
 
 use crate::names::NAMESPACE;
 use crate::output::Output;
@@ -85,6 +85,9 @@ pub(crate) enum Verb {
     Approve {
         /// The node.
         node: NodeName,
+        /// The hash of the key to approve; needed where its requests show different keys.
+        #[arg(long, value_name = "HASH")]
+        key: Option<IkHash>,
         /// Do not ask.
         #[arg(short, long)]
         yes: bool,

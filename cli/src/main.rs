@@ -139,8 +139,9 @@ async fn carry_out(arguments: Arguments, called_as_plugin: bool) -> Result<Answe
             let cluster = Cluster::connect(&place).await?;
             revoke::run(&cluster, &node, Consent::of(yes), wait).await
         }
-        Verb::Approve { node, yes } => {
-            approve::run(&Cluster::connect(&place).await?, &node, Consent::of(yes)).await
+        Verb::Approve { node, key, yes } => {
+            let cluster = Cluster::connect(&place).await?;
+            approve::run(&cluster, &node, key, Consent::of(yes)).await
         }
         Verb::Root {
             verb: RootVerb::Create(arguments),
