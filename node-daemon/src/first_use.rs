@@ -66,11 +66,15 @@ pub(crate) fn in_force(config: &Config) -> Result<Pins> {
     }
 }
 
-/// The root to trust among those that the store shows.
+/// The root to trust among those that the store shows. One that is filed under another's pin is
+/// none: nothing that is signed or revoked under it would be found.
 pub(crate) fn choose(shown: &[PublishedRoot], trust_domain: &TrustDomain) -> Choice {
     let pins: BTreeSet<Pin> = shown
         .iter()
-        .filter_map(|root| RootCertificate::from_der(root.certificate.as_deref()?).ok())
+        .filter_map(|shown| {
+            let root = RootCertificate::from_der(shown.certificate.as_deref()?).ok()?;
+            (root.pin() == shown.pin).then_some(root)
+        })
         .filter(|root| root.trust_domain() == trust_domain)
         .map(|root| root.pin())
         .collect();
@@ -183,6 +187,9 @@ mod tests {
         assert_eq!(choice(&again), Choice::One(one.root.pin()));
         assert_eq!(choice(&broken), Choice::None);
         assert_eq!(choose(&shown, &elsewhere), Choice::None);
+        let [mut misfiled, _] = shown.clone();
+        misfiled.pin = other.root.pin();
+        assert_eq!(choice(&[misfiled]), Choice::None);
         assert_eq!(choice(&[]), Choice::None);
     }
 
