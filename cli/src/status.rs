@@ -121,7 +121,7 @@ fn glance(facts: &Facts, now: UnixTime) -> Glance {
         }
     };
     let admission_policies = match &facts.missing_policies {
-        Ok(missing) if missing.is_empty() => "both in force".to_owned(),
+        Ok(missing) if missing.is_empty() => "both there".to_owned(),
         Ok(missing) => {
             let text = format!("{} missing: run `sotto install`", missing.join(", "));
             wrong.push(text.clone());

@@ -31,7 +31,7 @@ pub(crate) fn all(facts: &Facts, now: UnixTime) -> Vec<Check> {
         .collect();
     checks.extend([
         presence(
-            "both admission policies and their bindings are in force",
+            "both admission policies and their bindings are there (the controller compares what they say)",
             &facts.missing_policies,
         ),
         presence(

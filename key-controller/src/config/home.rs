@@ -110,11 +110,16 @@ impl FileKubernetes {
             .namespace
             .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if namespace.is_empty() || namespace.len() > 63 || !namespace.bytes().all(is_name) {
+        let is_inside = !namespace.starts_with('-') && !namespace.ends_with('-');
+        if namespace.is_empty()
+            || namespace.len() > 63
+            || !namespace.bytes().all(is_name)
+            || !is_inside
+        {
             return Err(ConfigError::Value {
                 key: "kubernetes.namespace",
                 value: namespace,
-                cure: "1 to 63 lower-case letters, digits and hyphens".to_owned(),
+                cure: "1 to 63 lower-case letters, digits and, inside, hyphens".to_owned(),
             });
         }
         let pin = |text: String| match text.parse() {
