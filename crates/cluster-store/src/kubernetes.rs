@@ -15,6 +15,7 @@ mod conditions;
 mod events;
 mod faults;
 mod identities;
+mod lenient;
 mod nodes;
 mod objects;
 mod patience;
@@ -33,7 +34,7 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use node_identity::{NodeName, NodeUid, UnixTime};
@@ -48,6 +49,7 @@ use crate::requester::Requester;
 use crate::view::{NodeView, Notice};
 use crate::{ClusterStore, MAX_ENVELOPES};
 use faults::failed;
+use lenient::Lenient;
 use requests::Open;
 use roles::{Asked, OfController, OfNode, Role};
 use watches::{Wake, Watched, watch_config};
@@ -105,10 +107,9 @@ impl KubernetesStore {
     #[must_use]
     pub fn for_controller(client: Client, scope: ControllerScope) -> Self {
         Self::start(client, |client, tasks, wake| {
-            let requests: Api<DeserializeGuard<CertificateSigningRequest>> =
-                Api::all(client.clone());
+            let requests: Api<Lenient<CertificateSigningRequest>> = Api::all(client.clone());
             let ours = watch_config().fields(&requests::selector());
-            let nodes: Api<PartialObjectMeta<Node>> = Api::all(client.clone());
+            let nodes: Api<Lenient<PartialObjectMeta<Node>>> = Api::all(client.clone());
             Role::Controller(Box::new(OfController {
                 scope,
                 requests: Watched::start(

@@ -5,12 +5,12 @@
 
 use cluster_api::{NodeIdentity, NodeIdentitySpec, decode, encode};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::DeserializeGuard;
 use kube::{Api, Resource, ResourceExt};
 use node_identity::{NodeCertificate, NodeName, NodeUid};
 use serde_json::json;
 
 use super::faults::{failed, is_absent, is_conflict};
+use super::lenient::Lenient;
 use super::objects::{ATTEMPTS, contended, remove};
 use super::shelf::{Found, Kept};
 use super::watches::guarded;
@@ -35,7 +35,7 @@ impl Kept for PublishedNode {
 }
 
 /// What is published of a node.
-pub(super) fn read(object: DeserializeGuard<NodeIdentity>) -> Found<PublishedNode> {
+pub(super) fn read(object: Lenient<NodeIdentity>) -> Found<PublishedNode> {
     guarded(object, |object| {
         let uid = object.spec.node_uid.parse::<NodeUid>();
         let (Ok(uid), Ok(name)) = (uid, object.name_any().parse::<NodeName>()) else {
@@ -97,7 +97,7 @@ pub(super) async fn publish_certificate(
     name: &NodeName,
     certificate: &[u8],
 ) -> Result<(), StoreError> {
-    let api: Api<DeserializeGuard<NodeIdentity>> = Api::all(client.clone());
+    let api: Api<Lenient<NodeIdentity>> = Api::all(client.clone());
     let name = name.as_str();
     let what = || format!("nodeidentities {name}");
     let certificate = encode(certificate);
@@ -105,7 +105,7 @@ pub(super) async fn publish_certificate(
         let found = api.get_opt(name).await.map_err(failed("get", what()))?;
         let written = match found {
             None => create(client, uid, name, &certificate).await,
-            Some(DeserializeGuard(Ok(found))) if found.spec.node_uid == uid.to_string() => {
+            Some(Lenient(Ok(found))) if found.spec.node_uid == uid.to_string() => {
                 if found.spec.certificate.as_ref() == Some(&certificate) {
                     return Ok(());
                 }
@@ -158,12 +158,12 @@ pub(super) async fn withdraw_certificate(
     uid: &NodeUid,
     name: &NodeName,
 ) -> Result<(), StoreError> {
-    let api: Api<DeserializeGuard<NodeIdentity>> = Api::all(client.clone());
+    let api: Api<Lenient<NodeIdentity>> = Api::all(client.clone());
     let name = name.as_str();
     let what = || format!("nodeidentities {name}");
     for _ in 0..ATTEMPTS {
         let found = api.get_opt(name).await.map_err(failed("get", what()))?;
-        let Some(DeserializeGuard(Ok(found))) = found else {
+        let Some(Lenient(Ok(found))) = found else {
             return Ok(());
         };
         let is_done = found.spec.revoked && found.spec.certificate.is_none();
@@ -190,7 +190,7 @@ pub(super) async fn remove_identity(
     uid: &NodeUid,
     name: &NodeName,
 ) -> Result<(), StoreError> {
-    let api: Api<DeserializeGuard<NodeIdentity>> = Api::all(client.clone());
+    let api: Api<Lenient<NodeIdentity>> = Api::all(client.clone());
     let what = || format!("nodeidentities {name}");
     let found = api
         .get_opt(name.as_str())
@@ -202,7 +202,7 @@ pub(super) async fn remove_identity(
     }
 }
 
-fn claims(object: &DeserializeGuard<NodeIdentity>, uid: &NodeUid) -> bool {
+fn claims(object: &Lenient<NodeIdentity>, uid: &NodeUid) -> bool {
     let claimed = object.0.as_ref().map(|object| &object.spec.node_uid);
     claimed.is_ok_and(|claimed| *claimed == uid.to_string())
 }
@@ -216,7 +216,7 @@ pub(super) async fn publish_envelopes(
     let what = || format!("nodeidentities/status {name}");
     let statements: Vec<String> = envelopes.iter().map(|bytes| encode(bytes)).collect();
     let patch = json!({ "status": { "statements": statements } });
-    let patched = Api::<DeserializeGuard<NodeIdentity>>::all(client.clone())
+    let patched = Api::<Lenient<NodeIdentity>>::all(client.clone())
         .patch_status(
             name.as_str(),
             &PatchParams::default(),

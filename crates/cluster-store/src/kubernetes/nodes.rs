@@ -13,6 +13,7 @@ use node_identity::{NodeName, NodeUid};
 
 use super::ControllerScope;
 use super::faults::failed;
+use super::lenient::Lenient;
 use super::requests::Open;
 use super::shelf::{Found, Kept};
 use super::watches::Watched;
@@ -48,7 +49,7 @@ impl Kept for Present {
     }
 }
 
-pub(super) fn read(object: PartialObjectMeta<Node>) -> Found<Present> {
+pub(super) fn read(object: Lenient<PartialObjectMeta<Node>>) -> Found<Present> {
     Found {
         entry: object.uid().map(Present),
         refused: None,
@@ -97,8 +98,8 @@ pub(super) async fn is_gone(
     uid: &NodeUid,
     name: &NodeName,
 ) -> Result<bool, StoreError> {
-    let found = Api::<Node>::all(client.clone())
-        .get_metadata_opt(name.as_str())
+    let found = Api::<Lenient<PartialObjectMeta<Node>>>::all(client.clone())
+        .get_opt(name.as_str())
         .await
         .map_err(failed("get", format!("nodes {name}")))?;
     Ok(found.is_none_or(|found| found.uid().as_deref() != Some(&uid.to_string())))

@@ -7,7 +7,6 @@ use cluster_api::{IdentityState, Peer, PeerSpec, PeerStatus};
 use futures_util::{StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt};
 use node_identity::{NodeName, NodeUid};
 use serde_json::{Value, json};
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::faults::{failed, is_absent};
+use super::lenient::Lenient;
 use super::nodes::is_gone;
 use super::objects::remove;
 use super::roots::time;
@@ -38,7 +38,7 @@ const MAX_REASON: usize = 1_024;
 /// Most pod ranges, as the schema has it.
 const MAX_RANGES: usize = 16;
 
-type GuardedPeer = DeserializeGuard<Peer>;
+type GuardedPeer = Lenient<Peer>;
 
 /// What the Peers are known to say.
 #[derive(Debug, Default)]

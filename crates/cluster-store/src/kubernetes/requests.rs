@@ -16,11 +16,11 @@ use k8s_openapi::api::certificates::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
-use kube::core::DeserializeGuard;
 use kube::{Api, Resource, ResourceExt};
 use node_identity::NodeName;
 
 use super::faults::{failed, is_absent, is_conflict};
+use super::lenient::Lenient;
 use super::objects::{ATTEMPTS, contended};
 use super::pem;
 use super::shelf::{Found, Kept};
@@ -80,7 +80,7 @@ impl Kept for Open {
 }
 
 /// What the controller keeps of a request.
-pub(super) fn read(object: DeserializeGuard<CertificateSigningRequest>) -> Found<Open> {
+pub(super) fn read(object: Lenient<CertificateSigningRequest>) -> Found<Open> {
     guarded(object, |object| {
         if object.spec.signer_name != SIGNER_NAME || is_final(state(&object)) {
             return Found::NOTHING;

@@ -4,13 +4,13 @@ use cluster_api::{RevocationList, RevocationListSpec, encode, object_name};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::DeserializeGuard;
 use kube::{Api, Resource, ResourceExt};
 use node_identity::{Pin, SignedRevocationList, UnixTime};
 use serde_json::{Map, Value, json};
 
 use super::faults::{failed, is_absent, is_conflict};
 use super::identities::bytes;
+use super::lenient::Lenient;
 use super::objects::{ATTEMPTS, contended};
 use super::shelf::{Found, Kept};
 use super::watches::guarded;
@@ -34,7 +34,7 @@ impl Kept for PublishedRoot {
 }
 
 /// What is published of a root.
-pub(super) fn read(object: DeserializeGuard<RevocationList>) -> Found<PublishedRoot> {
+pub(super) fn read(object: Lenient<RevocationList>) -> Found<PublishedRoot> {
     guarded(object, |object| {
         let Some(pin) = pin(&object.name_any()) else {
             return Found::refused(Refusal::ForeignName);
@@ -73,7 +73,7 @@ fn list(text: &str) -> Result<Vec<u8>, Refusal> {
 
 /// Writes what is given of a root, and leaves the rest as it is.
 pub(super) async fn publish(client: &kube::Client, root: &PublishedRoot) -> Result<(), StoreError> {
-    let api: Api<DeserializeGuard<RevocationList>> = Api::all(client.clone());
+    let api: Api<Lenient<RevocationList>> = Api::all(client.clone());
     let name = object_name(&root.pin);
     let what = || format!("revocationlists {name}");
     let spec = spec(root)?;

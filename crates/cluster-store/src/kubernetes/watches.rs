@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch;
@@ -21,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
+use super::lenient::Lenient;
 use super::patience::chance_of;
 use super::shelf::{Found, Kept, Shelf};
 use crate::StoreChanges;
@@ -221,10 +221,7 @@ async fn follow<E: Kept, T, S>(
 }
 
 /// Reads an object that may be malformed.
-pub(super) fn guarded<K, E>(
-    object: DeserializeGuard<K>,
-    read: impl FnOnce(K) -> Found<E>,
-) -> Found<E> {
+pub(super) fn guarded<K, E>(object: Lenient<K>, read: impl FnOnce(K) -> Found<E>) -> Found<E> {
     match object.0 {
         Ok(object) => read(object),
         Err(_) => Found::refused(Refusal::Malformed),
