@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{info, warn};
@@ -152,8 +153,14 @@ impl Campaign {
 
     /// Whether the lease is ours now.
     async fn attempt(&mut self, now: Instant) -> Result<bool, kube::Error> {
-        let Some(lease) = self.leases.get_opt(LEASE).await? else {
-            return self.create().await;
+        let lease = match self.leases.get_opt(LEASE).await {
+            Ok(Some(lease)) => lease,
+            Ok(None) => return self.create().await,
+            Err(kube::Error::SerdeError(error)) => {
+                warn!(%error, "Lease cannot be read, it is made free: who writes to it?");
+                return self.make_free().await;
+            }
+            Err(error) => return Err(error),
         };
         let is_ours = holder(&lease) == self.name;
         if !is_ours && !self.judge.is_free(&seen(&lease), now) {
@@ -161,6 +168,19 @@ impl Campaign {
         }
         let name = self.name.clone();
         self.write(lease, &name).await
+    }
+
+    /// Takes out what cannot be read, such as a time beyond the calendar. Nobody can renew a lease
+    /// that nobody can read, so no leader loses anything by it.
+    async fn make_free(&self) -> Result<bool, kube::Error> {
+        let patch = json!({
+            "metadata": { "managedFields": [{}] },
+            "spec": { "holderIdentity": "", "acquireTime": null, "renewTime": null },
+        });
+        let patch = Patch::Merge(&patch);
+        let parameters = PatchParams::default();
+        self.leases.patch(LEASE, &parameters, &patch).await?;
+        Ok(false)
     }
 
     async fn create(&self) -> Result<bool, kube::Error> {
