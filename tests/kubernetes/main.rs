@@ -13,6 +13,7 @@ mod applicant;
 mod chart;
 mod enrolment;
 mod forgeries;
+mod metadata;
 mod nodes;
 mod outages;
 mod privileges;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         outages::cases(),
         enrolment::cases(),
         forgeries::cases(),
+        metadata::cases(),
         nodes::cases(),
         privileges::cases(),
         chart::cases(),
