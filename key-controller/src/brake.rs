@@ -21,6 +21,15 @@ const MOST: usize = 3;
 /// Every tenth of the nodes.
 const SHARE: usize = 10;
 
+/// What is known of nodes that the store does not list.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Absent {
+    /// Asked for, and gone.
+    pub(crate) gone: BTreeSet<NodeUid>,
+    /// Not asked for in this look.
+    pub(crate) unasked: BTreeSet<NodeUid>,
+}
+
 /// What was done about the nodes that are gone.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Braked {
@@ -30,29 +39,32 @@ pub(crate) struct Braked {
     pub(crate) newly_held: Vec<NodeUid>,
 }
 
-/// Notes which nodes are `gone`, and revokes them, unless there are too many.
-pub(crate) fn revoke_departed(
-    ledger: &mut Ledger,
-    gone: &BTreeSet<NodeUid>,
-    now: UnixTime,
-) -> Braked {
+/// Notes which nodes are gone, and revokes them, unless there are too many. Those that are only
+/// missing count as well: they may be asked for in the next look.
+pub(crate) fn revoke_departed(ledger: &mut Ledger, absent: &Absent, now: UnixTime) -> Braked {
     let believed = ledger
         .nodes
         .iter_mut()
         .filter(|(_, node)| node.revoked_until.is_none());
+    let mut only_missing = 0;
     for (uid, node) in believed {
-        node.departed = match (gone.contains(uid), node.departed) {
+        let is_missing = absent.unasked.contains(uid);
+        node.departed = match (absent.gone.contains(uid), node.departed) {
             (true, None) => Some(Departure {
                 at: now,
                 held: false,
             }),
             (true, noted) => noted,
+            (false, noted) if is_missing => {
+                only_missing += usize::from(noted.is_none());
+                noted
+            }
             (false, _) => None,
         };
     }
     let is_recent = |departure: &Departure| departure.at.plus(WINDOW) > now;
     let recent = ledger.nodes.values().filter_map(|node| node.departed);
-    let recent = recent.filter(is_recent).count();
+    let recent = recent.filter(is_recent).count() + only_missing;
     let believed = ledger
         .nodes
         .values()

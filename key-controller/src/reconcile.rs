@@ -17,6 +17,7 @@ use node_identity::{NodeName, NodeUid, RevocationList, UnixTime};
 use rand_core::CryptoRng;
 use tracing::{debug, error, info, warn};
 
+use crate::brake::Absent;
 use crate::config::{Home, Settings};
 use crate::decide::{Decision, decide};
 use crate::evidence::{self, Evidence};
@@ -79,7 +80,7 @@ struct Found<'a> {
     open: &'a [&'a StoredRequest],
     published: &'a Published,
     signed: Option<&'a RevocationList>,
-    gone: Option<&'a BTreeSet<NodeUid>>,
+    absent: Option<&'a Absent>,
 }
 
 /// Why a step was not finished. The next one starts over.
@@ -156,7 +157,7 @@ impl<S: ClusterStore> Controller<S> {
             .iter()
             .filter(|request| is_open(request.state))
             .collect();
-        let gone = self.gone().await?;
+        let absent = self.gone().await?;
         if signing == Signing::Withheld {
             open.clear();
         }
@@ -168,7 +169,7 @@ impl<S: ClusterStore> Controller<S> {
             open: &open,
             published: &published,
             signed,
-            gone: gone.as_ref(),
+            absent: absent.as_ref(),
         };
         let settled = self.settle(&look, now, random).await?;
         self.alarm(&settled.evidence);

@@ -259,9 +259,13 @@ impl ClusterStore for KubernetesStore {
         peers::remove_peer(client, node, name).await
     }
 
-    async fn departed(&self, nodes: &[(NodeUid, NodeName)]) -> Result<Vec<NodeUid>, StoreError> {
+    async fn missing(&self, nodes: &[(NodeUid, NodeName)]) -> Result<Vec<NodeUid>, StoreError> {
         let controller = self.controller()?;
-        nodes::departed(&self.inner.client, &controller.nodes, nodes).await
+        nodes::missing(&controller.nodes, nodes).await
+    }
+
+    async fn departed(&self, nodes: &[(NodeUid, NodeName)]) -> Result<Vec<NodeUid>, StoreError> {
+        nodes::departed(&self.inner.client, nodes).await
     }
 
     async fn show_nodes(&self, nodes: &[NodeView]) -> Result<(), StoreError> {

@@ -89,8 +89,22 @@ pub trait ClusterStore: Send + Sync + 'static {
         name: &NodeName,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Which of these nodes are gone for good (controller), so that they can be revoked. Says so
-    /// of a node only after asking for that very node; a store that knows no nodes names none.
+    /// Which of these nodes the store does not list (controller): those worth a question to
+    /// [`ClusterStore::departed`]. Proves nothing of any of them. A store that knows no nodes names
+    /// none.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn missing(
+        &self,
+        nodes: &[(NodeUid, NodeName)],
+    ) -> impl Future<Output = Result<Vec<NodeUid>, StoreError>> + Send {
+        let _ = nodes;
+        async { Ok(Vec::new()) }
+    }
+
+    /// Which of these nodes are gone for good (controller), so that they can be revoked. Asks for
+    /// each of them: the caller bounds how many. A store that knows no nodes names none.
     ///
     /// # Errors
     /// Any [`StoreError`].

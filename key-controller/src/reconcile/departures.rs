@@ -1,6 +1,7 @@
 //! Nodes that are to go: their Node object is gone, or an operator says so in the store.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use cluster_store::{ClusterStore, Severity};
@@ -8,7 +9,7 @@ use node_identity::{NodeName, NodeUid, UnixTime};
 use tracing::{error, info};
 
 use super::{ALARM_EVERY, Controller, Found, Settled, StepError};
-use crate::brake::{self, Braked};
+use crate::brake::{self, Absent, Braked};
 use crate::ledger::Ledger;
 use crate::revocations;
 
@@ -19,11 +20,33 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How many held nodes are named in a line of the log, or get an event.
 const MOST_NAMED: usize = 16;
 
+/// Most nodes that are asked for in one look (a guess: eight at a time, they take a second).
+const MOST_ASKED: usize = 256;
+
 /// When what was last done about departures.
 #[derive(Debug, Default)]
 pub(super) struct Departures {
     asked: Option<Instant>,
+    /// Who was asked for last.
+    last: Option<NodeUid>,
     alarmed: Option<Instant>,
+}
+
+impl Departures {
+    /// Which of the missing nodes are asked for: those after the last ones, round and round. Who is
+    /// held was asked for.
+    fn turn(&mut self, missing: &BTreeSet<NodeUid>, ledger: &Ledger) -> Vec<(NodeUid, NodeName)> {
+        let from = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let after = missing.range((from, Bound::Unbounded));
+        let up_to = self.last.map(|last| missing.range(..=last));
+        let named = after.chain(up_to.into_iter().flatten()).filter_map(|uid| {
+            let node = ledger.nodes.get(uid)?;
+            (!node.departed.is_some_and(|it| it.held)).then(|| (*uid, node.name.clone()))
+        });
+        let asked: Vec<(NodeUid, NodeName)> = named.take(MOST_ASKED).collect();
+        self.last = asked.last().map(|(uid, _)| *uid);
+        asked
+    }
 }
 
 #[cfg(test)]
@@ -43,7 +66,7 @@ pub(super) struct Revoked {
 
 impl<S: ClusterStore> Controller<S> {
     /// Which of the nodes are gone, where it is time to ask.
-    pub(super) async fn gone(&mut self) -> Result<Option<BTreeSet<NodeUid>>, StepError> {
+    pub(super) async fn gone(&mut self) -> Result<Option<Absent>, StepError> {
         let is_due = |last: Instant| last.elapsed() >= ASK_EVERY;
         if !self.departures.asked.is_none_or(is_due) {
             return Ok(None);
@@ -56,9 +79,16 @@ impl<S: ClusterStore> Controller<S> {
         let nodes: Vec<(NodeUid, NodeName)> = believed
             .map(|(uid, node)| (*uid, node.name.clone()))
             .collect();
-        let gone = self.store.departed(&nodes).await?;
+        let missing = self.store.missing(&nodes).await?;
+        let mut unasked: BTreeSet<NodeUid> = missing.into_iter().collect();
+        let asked = self.departures.turn(&unasked, &ledger);
+        let gone = self.store.departed(&asked).await?;
+        for (uid, _) in &asked {
+            unasked.remove(uid);
+        }
         self.departures.asked = Some(Instant::now());
-        Ok(Some(gone.into_iter().collect()))
+        let gone = gone.into_iter().collect();
+        Ok(Some(Absent { gone, unasked }))
     }
 
     /// Says what was revoked, and what waits for a person.
@@ -163,8 +193,8 @@ pub(super) fn revoke(ledger: &mut Ledger, found: &Found<'_>, now: UnixTime) -> R
         revocations::revoke(ledger, uid, now);
     }
     let braked = found
-        .gone
-        .map(|gone| brake::revoke_departed(ledger, gone, now))
+        .absent
+        .map(|absent| brake::revoke_departed(ledger, absent, now))
         .unwrap_or_default();
     Revoked { wanted, braked }
 }

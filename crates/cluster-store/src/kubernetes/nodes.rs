@@ -23,8 +23,6 @@ use crate::requester::{NodeSeen, PodSeen, Stamp};
 /// How many questions are under way at a time (a guess: an API server answers so many of one
 /// client without queueing them).
 const AT_ONCE: usize = 8;
-/// Most nodes that are asked about in one call of [`departed`]. The rest is asked in the next.
-const MOST_ASKED: usize = 256;
 /// Most addresses and ranges of a Node that are looked at: kubelet's credentials write them.
 const MOST_OF_NODE: usize = 64;
 
@@ -56,27 +54,27 @@ pub(super) fn read(object: Lenient<PartialObjectMeta<Node>>) -> Found<Present> {
     }
 }
 
-/// Which of these are gone: their Node is not among those listed, and asking for it says so too.
-pub(super) async fn departed(
-    client: &kube::Client,
+/// Which of these are not among the Nodes listed.
+pub(super) async fn missing(
     listed: &Watched<Present>,
     nodes: &[(NodeUid, NodeName)],
 ) -> Result<Vec<NodeUid>, StoreError> {
-    let missing: Vec<(NodeUid, NodeName)> = {
-        let shelf = listed.listed().await?;
-        let is_missing = |(uid, name): &&(NodeUid, NodeName)| {
-            shelf
-                .entry(name.as_str())
-                .is_none_or(|present| !present.is(uid))
-        };
-        nodes
-            .iter()
-            .filter(is_missing)
-            .take(MOST_ASKED)
-            .cloned()
-            .collect()
+    let shelf = listed.listed().await?;
+    let is_missing = |(uid, name): &&(NodeUid, NodeName)| {
+        shelf
+            .entry(name.as_str())
+            .is_none_or(|present| !present.is(uid))
     };
-    let mut answers = stream::iter(missing)
+    let missing = nodes.iter().filter(is_missing);
+    Ok(missing.map(|(uid, _)| *uid).collect())
+}
+
+/// Which of these are gone, each asked for.
+pub(super) async fn departed(
+    client: &kube::Client,
+    nodes: &[(NodeUid, NodeName)],
+) -> Result<Vec<NodeUid>, StoreError> {
+    let mut answers = stream::iter(nodes.to_vec())
         .map(|(uid, name)| async move {
             let is_gone = is_gone(client, &uid, &name).await;
             is_gone.map(|is_gone| (uid, is_gone))

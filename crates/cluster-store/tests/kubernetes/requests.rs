@@ -369,6 +369,7 @@ async fn a_node_departs_only_when_asking_for_it_says_so() {
     let (alice, bob): (NodeUid, NodeUid) = (ALICE.parse().unwrap(), BOB.parse().unwrap());
     let name = || "alice".parse().unwrap();
     let both = [(alice, name()), (bob, name())];
+    assert_eq!(store.missing(&both).await.unwrap(), [bob]);
     assert_eq!(store.departed(&both).await.unwrap(), [bob]);
 
     // The list says that nobody is there, the Node itself says otherwise.
@@ -376,7 +377,7 @@ async fn a_node_departs_only_when_asking_for_it_says_so() {
     empty.put("nodes", fake.object("nodes", "alice").unwrap());
     let node = fake.object("nodes", "alice").unwrap();
     let listed = controller_store(&empty);
-    listed.departed(&[]).await.unwrap();
+    listed.missing(&[]).await.unwrap();
     empty.delete("nodes", "alice");
     tokio::time::sleep(Duration::from_secs(1)).await;
     empty.end_watches("nodes");

@@ -127,3 +127,28 @@ async fn cp15_while_signing_is_withheld_requests_wait_and_revocations_are_made()
     scene.step(&mut controller).await;
     assert_eq!(scene.store.state(&second), RequestState::Issued);
 }
+
+#[tokio::test]
+async fn cp08_of_more_missing_nodes_than_are_asked_for_at_once_none_is_revoked_and_each_is_held() {
+    let scene = Scene::new("");
+    let count = 1000;
+    let mut ledger = scene.ledger.now();
+    ledger.nodes = crate::ledger::test_ledger(count, scene.now).nodes;
+    let all: Vec<NodeUid> = ledger.nodes.keys().copied().collect();
+    scene.ledger.put(ledger);
+    scene.store.set_gone(all.clone());
+    let mut controller = scene.controller();
+
+    for step in 1..=6 {
+        controller.departures.forget_when();
+        scene.step(&mut controller).await;
+
+        let held = controller.tally.read().held;
+        assert_eq!(held, (256 * step).min(1000), "step {step}");
+    }
+
+    assert_eq!(scene.list().entries, []);
+    let mut asked = scene.store.asked();
+    asked.sort_unstable();
+    assert_eq!(asked, all, "who is held is asked for no more");
+}

@@ -20,6 +20,8 @@ struct Content {
     nodes: BTreeMap<NodeUid, PublishedNode>,
     requests: BTreeMap<RequestId, StoredRequest>,
     gone: Vec<NodeUid>,
+    /// Whose Nodes were asked for.
+    asked: Vec<NodeUid>,
     views: Vec<NodeView>,
     notices: Vec<Notice>,
     /// Every certificate that was ever published.
@@ -125,6 +127,10 @@ impl MemoryStore {
         self.content().gone = gone;
     }
 
+    pub(super) fn asked(&self) -> Vec<NodeUid> {
+        self.content().asked.clone()
+    }
+
     pub(super) fn views(&self) -> Vec<NodeView> {
         self.content().views.clone()
     }
@@ -184,10 +190,18 @@ impl ClusterStore for MemoryStore {
         Ok(())
     }
 
-    async fn departed(&self, asked: &[(NodeUid, NodeName)]) -> Result<Vec<NodeUid>, StoreError> {
+    async fn missing(&self, nodes: &[(NodeUid, NodeName)]) -> Result<Vec<NodeUid>, StoreError> {
         let gone = self.content().gone.clone();
-        let asked = asked.iter().map(|(uid, _)| *uid);
-        Ok(asked.filter(|uid| gone.contains(uid)).collect())
+        let nodes = nodes.iter().map(|(uid, _)| *uid);
+        Ok(nodes.filter(|uid| gone.contains(uid)).collect())
+    }
+
+    async fn departed(&self, asked: &[(NodeUid, NodeName)]) -> Result<Vec<NodeUid>, StoreError> {
+        assert!(asked.len() <= 256, "{} at once", asked.len());
+        self.content()
+            .asked
+            .extend(asked.iter().map(|(uid, _)| *uid));
+        self.missing(asked).await
     }
 
     async fn show_nodes(&self, nodes: &[NodeView]) -> Result<(), StoreError> {
