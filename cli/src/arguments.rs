@@ -8,6 +8,7 @@ use node_identity::{IkHash, NodeName, Pin, PodCidr, TrustDomain, parse_network};
 
 use crate::names::NAMESPACE;
 use crate::output::Output;
+use crate::settings::controller::{NodeLabel, RangesFrom};
 
 /// Looks at Sotto: a whole cluster, or the node daemon of this machine.
 ///
@@ -148,6 +149,14 @@ pub(crate) struct InstallArguments {
     /// A range that nodes' own addresses lie in; proposed if not given.
     #[arg(long = "underlay-range", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
     pub(crate) underlay_ranges: Vec<IpNetwork>,
+    /// Where a node's pod range comes from: from the Node, or given out by Sotto. As installed, else
+    /// `node`.
+    #[arg(long, value_enum, value_name = "WHO")]
+    pub(crate) pod_ranges_from: Option<RangesFrom>,
+    /// The label of the nodes that the controller may run on, under node-restriction.kubernetes.io/,
+    /// where control-plane nodes take no pods. As installed, else control-plane nodes.
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) controller_node_label: Option<NodeLabel>,
     /// The image of the daemon and the controller.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
@@ -193,6 +202,7 @@ mod tests {
             &["sotto", "identity", "alice", "--pin", "sha256:00"],
             &["sotto", "status", "--namespace", "../x"],
             &["sotto", "install", "--pod-range", "10.244.0.1/16"],
+            &["sotto", "install", "--controller-node-label", "app"],
             &["sotto", "root", "create", "--trust-domain", "a b"],
         ] {
             assert!(Arguments::try_parse_from(line).is_err(), "{line:?}");

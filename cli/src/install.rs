@@ -96,6 +96,7 @@ fn show(plan: &Plan) -> String {
         previous_pin,
         trust_domain,
         pod_ranges,
+        controller,
         service_ranges,
         underlay_ranges,
         image,
@@ -108,10 +109,16 @@ fn show(plan: &Plan) -> String {
     let [pods_source, services_source, underlay_source] = &plan.sources;
     let rows = [
         ("Pod ranges", pods, pods_source.as_str()),
+        (
+            "Each node's",
+            format!("from the {}", controller.ranges_from),
+            "",
+        ),
         ("Service ranges", texts(service_ranges), services_source),
         ("Underlay ranges", texts(underlay_ranges), underlay_source),
         ("Trust domain", trust_domain.to_string(), ""),
         ("Image", image.to_string(), ""),
+        ("Controller on", controller.node_label.to_string(), ""),
         match plan.root {
             RootPlan::New => ("Root", "a new one, its key in a Secret".to_owned(), ""),
             RootPlan::There => ("Root", pins, "in its Secret"),

@@ -1,7 +1,10 @@
 //! What an installed daemon was told: the arguments in its DaemonSet.
 
+pub(crate) mod controller;
+
 use ipnetwork::IpNetwork;
 use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Container;
 use node_identity::{Pin, PodCidr, TrustDomain, parse_network};
 use serde::Deserialize;
 
@@ -46,11 +49,7 @@ pub(crate) fn read(daemon_set: &DaemonSet) -> Result<Installed, String> {
         .and_then(|spec| spec.containers.iter().find(|one| one.name == NODE))
         .ok_or_else(|| format!("it has no container {NODE}"))?;
     let arguments = container.args.as_deref().unwrap_or_default();
-    let text = arguments
-        .iter()
-        .skip_while(|argument| *argument != "--settings")
-        .nth(1)
-        .ok_or("it has no argument --settings")?;
+    let text = argument(container, "--settings").ok_or("it has no argument --settings")?;
     let settings: Settings =
         toml::from_str(text).map_err(|error| format!("its settings: {}", error.message()))?;
     let pins = arguments
@@ -69,6 +68,13 @@ pub(crate) fn read(daemon_set: &DaemonSet) -> Result<Installed, String> {
         underlay_ranges: networks(&settings.underlay_ranges)?,
         image: container.image.clone().unwrap_or_default(),
     })
+}
+
+/// What follows an argument.
+fn argument<'a>(container: &'a Container, name: &str) -> Option<&'a str> {
+    let arguments = container.args.as_deref().unwrap_or_default().iter();
+    let mut from = arguments.skip_while(|argument| *argument != name);
+    from.nth(1).map(String::as_str)
 }
 
 /// Reads pod ranges.

@@ -12,6 +12,7 @@ use node_identity::RootCertificate;
 use crate::cluster::Cluster;
 use crate::names::{CONTROLLER, LEDGER_SECRET, NODE, ROOT_SECRET};
 use crate::root::CERTIFICATE;
+use crate::settings::controller::{self, InstalledController};
 use crate::settings::{self, Installed};
 
 /// The entry of the ledger Secret that a root which has signed something has.
@@ -21,6 +22,8 @@ const LEDGER: &str = "ledger";
 pub(crate) struct Existing {
     /// What the daemons were told, where they are installed.
     pub(crate) installed: Option<Installed>,
+    /// What the controller was told, where it is installed.
+    pub(crate) controller: Option<InstalledController>,
     /// The root in its Secret.
     pub(crate) root: Option<RootCertificate>,
     /// Its ledger.
@@ -52,6 +55,13 @@ pub(crate) async fn look(cluster: &Cluster) -> Result<Existing> {
         .transpose()
         .map_err(anyhow::Error::msg)
         .context("read the DaemonSet sotto-node: was it made by something else?")?;
+    let controller = cluster
+        .find::<Deployment>(namespace, CONTROLLER)
+        .await?
+        .map(|deployment| controller::read(&deployment))
+        .transpose()
+        .map_err(anyhow::Error::msg)
+        .context("read the Deployment sotto-controller: was it made by something else?")?;
     let root = match cluster.find::<Secret>(namespace, ROOT_SECRET).await? {
         Some(secret) => Some(certificate(&secret)?),
         None => None,
@@ -69,6 +79,7 @@ pub(crate) async fn look(cluster: &Cluster) -> Result<Existing> {
     };
     Ok(Existing {
         installed,
+        controller,
         root,
         ledger,
     })

@@ -11,6 +11,8 @@ use ipnetwork::IpNetwork;
 use kube::api::DynamicObject;
 use node_identity::{Pin, PodCidr, TrustDomain};
 
+use crate::settings::controller::InstalledController;
+
 /// `make gen` renders it from the chart; its head says which texts stand for what.
 const MANIFEST: &str = include_str!("../../../deploy/sotto.yaml");
 
@@ -22,6 +24,9 @@ const POD_RANGES: &str = r#"["203.0.113.0/26"]"#;
 const SERVICE_RANGES: &str = r#"["203.0.113.64/26"]"#;
 const UNDERLAY_RANGES: &str = r#"["203.0.113.128/26"]"#;
 const IMAGE: &str = "image.invalid/sotto:v0";
+const NODE_LABEL: &str = "node-restriction.kubernetes.io/label.invalid";
+/// As `deploy/manifest-values.yaml` has it; the schema of the chart allows no text to be replaced.
+const RANGES_FROM: &str = r#" pod_ranges = "node""#;
 
 /// What every text that is to be replaced has a part of.
 const PLACEHOLDERS: [&str; 4] = [PIN, PREVIOUS_PIN, ".invalid", "203.0.113."];
@@ -41,6 +46,8 @@ pub(crate) struct Values {
     pub(crate) trust_domain: TrustDomain,
     /// Where pods are.
     pub(crate) pod_ranges: Vec<PodCidr>,
+    /// Where a node's range comes from, and where the controller may run.
+    pub(crate) controller: InstalledController,
     /// Where Services are.
     pub(crate) service_ranges: Vec<IpNetwork>,
     /// Where nodes are.
@@ -86,6 +93,11 @@ impl Values {
             (UNDERLAY_RANGES, list(&self.underlay_ranges)?),
             (TRUST_DOMAIN, self.trust_domain.to_string()),
             (IMAGE, self.image.to_string()),
+            (NODE_LABEL, self.controller.node_label.to_string()),
+            (
+                RANGES_FROM,
+                format!(" pod_ranges = \"{}\"", self.controller.ranges_from),
+            ),
         ];
         let mut text = String::with_capacity(manifest.len());
         // The head explains the texts to be replaced, for those who read it in the repository.
@@ -188,10 +200,11 @@ pub(crate) fn runs(object: &DynamicObject) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::apps::v1::DaemonSet;
+    use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 
     use super::{Values, kind, objects, runs};
     use crate::settings;
+    use crate::settings::controller::{self, InstalledController, RangesFrom};
 
     fn values() -> Values {
         let pin = |digit: &str| format!("sha256:{}", digit.repeat(64)).parse().unwrap();
@@ -203,6 +216,7 @@ mod tests {
                 "10.244.0.0/16".parse().unwrap(),
                 "fd00:10:244::/56".parse().unwrap(),
             ],
+            controller: InstalledController::default(),
             service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
             underlay_ranges: vec!["198.51.100.0/24".parse().unwrap()],
             image: "registry.example/sotto:v1".parse().unwrap(),
@@ -223,6 +237,26 @@ mod tests {
         assert_eq!(installed.service_ranges, values.service_ranges);
         assert_eq!(installed.underlay_ranges, values.underlay_ranges);
         assert_eq!(installed.image, values.image.to_string());
+    }
+
+    #[test]
+    fn a_filled_manifest_says_to_the_controller_what_was_given() {
+        let given = InstalledController {
+            node_label: "node-restriction.kubernetes.io/keys".parse().unwrap(),
+            ranges_from: RangesFrom::Controller,
+        };
+        for controller in [given, InstalledController::default()] {
+            let values = Values {
+                controller: controller.clone(),
+                ..values()
+            };
+
+            let objects = objects(&values.fill().unwrap()).unwrap();
+
+            let found = objects.iter().find(|one| kind(one) == "Deployment");
+            let deployment: Deployment = found.unwrap().clone().try_parse().unwrap();
+            assert_eq!(controller::read(&deployment).unwrap(), controller);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::manifest::{Image, Values};
 use super::ranges::{self, Addresses, Found};
 use crate::arguments::InstallArguments;
 use crate::ask;
+use crate::settings::controller::{InstalledController, RangesFrom};
 use crate::settings::{networks, pods};
 
 /// What runs if nothing else was said: the image of this version.
@@ -60,6 +61,7 @@ pub(crate) fn offline(arguments: &InstallArguments) -> Result<Option<Values>> {
         previous_pin: arguments.previous_pin,
         trust_domain: trust_domain(arguments, None)?,
         pod_ranges: arguments.pod_ranges.clone(),
+        controller: controller(arguments, None),
         service_ranges: arguments.service_ranges.clone(),
         underlay_ranges: arguments.underlay_ranges.clone(),
         image: arguments.image.as_deref().unwrap_or(IMAGE).parse()?,
@@ -84,7 +86,11 @@ pub(crate) async fn make(
     let (pod_ranges, pods_source) = settle(&pods_question, arguments).await?;
     let (service_ranges, services_source) = settle(&services_question, arguments).await?;
     let (underlay_ranges, underlay_source) = settle(&underlay_question, arguments).await?;
-    let outside = ranges::outside(&addresses.of_nodes, &pod_ranges);
+    let controller = controller(arguments, existing.controller.as_ref());
+    let outside = match controller.ranges_from {
+        RangesFrom::Node => ranges::outside(&addresses.of_nodes, &pod_ranges),
+        RangesFrom::Controller => Vec::new(),
+    };
     if let Some(first) = outside.first() {
         notes.push(format!(
             "{} nodes, {first} among them, have pod ranges outside of these and stay pending",
@@ -97,6 +103,7 @@ pub(crate) async fn make(
         previous_pin: arguments.previous_pin,
         trust_domain: trust_domain(arguments, Some(existing))?,
         pod_ranges: pods(&texts).map_err(anyhow::Error::msg)?,
+        controller,
         service_ranges,
         underlay_ranges,
         image: image(arguments, existing, &mut notes)?,
@@ -165,6 +172,24 @@ fn trust_domain(arguments: &InstallArguments, existing: Option<&Existing>) -> Re
         (Some(wanted), _) => Ok(wanted),
         (None, Some(of_root)) => Ok(of_root),
         (None, None) => TRUST_DOMAIN.parse().context("settle the trust domain"),
+    }
+}
+
+/// What was given for the controller, else what is installed.
+fn controller(
+    arguments: &InstallArguments,
+    installed: Option<&InstalledController>,
+) -> InstalledController {
+    let InstalledController {
+        node_label,
+        ranges_from,
+    } = installed.cloned().unwrap_or_default();
+    InstalledController {
+        node_label: arguments
+            .controller_node_label
+            .clone()
+            .unwrap_or(node_label),
+        ranges_from: arguments.pod_ranges_from.unwrap_or(ranges_from),
     }
 }
 

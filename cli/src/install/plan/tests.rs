@@ -8,6 +8,7 @@ use rand_core::SeedableRng;
 use super::{Addresses, Existing, Found, Ledger, Plan, RootPlan, make, offline};
 use crate::arguments::{Arguments, InstallArguments, Verb};
 use crate::settings::Installed;
+use crate::settings::controller::{InstalledController, RangesFrom};
 
 fn arguments(words: &[&str]) -> InstallArguments {
     let line = ["sotto", "install", "--yes"].iter().chain(words);
@@ -30,6 +31,7 @@ fn root(seed: u64) -> RootCertificate {
 fn nothing() -> Existing {
     Existing {
         installed: None,
+        controller: None,
         root: None,
         ledger: Ledger::Absent,
     }
@@ -75,6 +77,10 @@ fn plan(words: &[&str], existing: &Existing, addresses: &Addresses) -> Result<Pl
 fn what_is_given_wins_over_what_is_installed_and_that_over_what_is_found() {
     let existing = Existing {
         installed: Some(installed(root(1).pin())),
+        controller: Some(InstalledController {
+            node_label: "node-restriction.kubernetes.io/keys".parse().unwrap(),
+            ranges_from: RangesFrom::Node,
+        }),
         root: Some(root(1)),
         ledger: Ledger::Written,
     };
@@ -93,6 +99,7 @@ fn what_is_given_wins_over_what_is_installed_and_that_over_what_is_found() {
     assert_eq!(values.pod_ranges, ["10.240.0.0/14".parse().unwrap()]);
     assert_eq!(values.service_ranges, ["10.96.0.0/16".parse().unwrap()]);
     assert_eq!(values.image.to_string(), "registry.example/sotto:v7");
+    assert_eq!(Some(values.controller), existing.controller);
     assert_eq!(sources, ["as given", "as installed", "as installed"]);
     assert!(notes.iter().any(|note| note.contains("alice")), "{notes:?}");
 }
@@ -164,6 +171,7 @@ fn a_root_and_its_ledger_are_never_made_anew_one_without_the_other() {
 fn a_root_that_nodes_trust_is_never_replaced_nor_left_without_trust() {
     let existing = Existing {
         installed: Some(installed(root(1).pin())),
+        controller: None,
         root: Some(root(1)),
         ledger: Ledger::Written,
     };
@@ -207,4 +215,14 @@ fn no_cluster_is_asked_where_everything_is_given() {
     assert_eq!(values.pod_ranges.len(), 2);
     assert!(values.fill().unwrap().contains(&format!("- --pin={pin}")));
     assert!(offline(&arguments(&["--print"])).unwrap().is_none());
+}
+
+#[test]
+fn a_controller_that_gives_out_ranges_minds_no_nodes_own() {
+    let words = ["--pod-ranges-from", "controller"];
+
+    let plan = plan(&words, &nothing(), &certain()).unwrap();
+
+    assert_eq!(plan.values.controller.ranges_from, RangesFrom::Controller);
+    assert!(plan.notes.is_empty(), "{:?}", plan.notes);
 }
