@@ -21,6 +21,7 @@ pub const MAX_UNHEALTHY_NAMED: usize = 16;
     version = "v1alpha1",
     kind = "Peer",
     plural = "peers",
+    shortname = "spr",
     category = "sotto",
     status = "PeerStatus",
     doc = "A node of the Sotto pod network, as the controller and the node itself see it. For people: no program of Sotto reads it.",

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
     version = "v1alpha1",
     kind = "RevocationList",
     plural = "revocationlists",
+    shortname = "srl",
     category = "sotto",
     doc = "A root certificate and the list of what it has revoked, signed by it. Written by the controller.",
     printcolumn(name = "Number", type_ = "integer", json_path = ".spec.number"),
