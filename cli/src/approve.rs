@@ -6,7 +6,10 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, anyhow, bail};
-use cluster_api::{NodeIdentity, OPERATOR_APPROVED, PENDING_CONDITION, SIGNER_NAME};
+use cluster_api::{
+    AWAITS_APPROVAL, NodeIdentity, OPERATOR_APPROVED, PENDING_CONDITION, REQUEST_LABEL,
+    SIGNER_NAME, pem,
+};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -22,8 +25,6 @@ use crate::say;
 use crate::table::table;
 use crate::times::{age, now};
 
-/// Why a request waits for an operator.
-const AWAITS_APPROVAL: &str = "AwaitsApproval";
 /// How many requests are listed at most.
 const LISTED: usize = 10;
 /// Where the API server says which node's token the requester showed. No requester can write it.
@@ -162,7 +163,8 @@ fn waits(request: &CertificateSigningRequest, node: &NodeName) -> bool {
 /// The key that a request asks for, proven to be the requester's and asked for in this node's name.
 fn read(request: &CertificateSigningRequest, node: &NodeName) -> Result<IkHash> {
     let what = || format!("read request {}", request.name_any());
-    let der = pem_content(&request.spec.request.0).with_context(what)?;
+    let der = pem::read(REQUEST_LABEL, &request.spec.request.0)
+        .with_context(|| format!("{}: it is not PEM of one certificate request", what()))?;
     let request = CertificateRequest::from_der(&der)
         .map_err(|error| anyhow!(chain(&error)))
         .with_context(what)?;
@@ -170,21 +172,6 @@ fn read(request: &CertificateSigningRequest, node: &NodeName) -> Result<IkHash> 
         bail!("{}: it asks in the name of {}", what(), request.identity());
     }
     Ok(request.key().hash())
-}
-
-/// What stands between the first and the last line of PEM.
-fn pem_content(pem: &[u8]) -> Result<Vec<u8>> {
-    let text = std::str::from_utf8(pem).context("it is not PEM")?;
-    let mut lines = text.trim().lines();
-    let first = lines.next();
-    let last = lines.next_back();
-    if first != Some("-----BEGIN CERTIFICATE REQUEST-----")
-        || last != Some("-----END CERTIFICATE REQUEST-----")
-    {
-        bail!("it is not PEM of a certificate request");
-    }
-    let body: String = lines.map(str::trim).collect();
-    Ok(cluster_api::decode(&body)?)
 }
 
 fn certified_key(identity: &NodeIdentity) -> Option<IkHash> {

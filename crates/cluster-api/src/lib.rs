@@ -11,6 +11,7 @@ mod bytes;
 mod identity;
 mod manifest;
 mod peer;
+pub mod pem;
 mod revocation_list;
 
 pub use bytes::{NotBase64, decode, encode};
@@ -29,6 +30,12 @@ pub const SIGNER_NAME: &str = "sotto.dev/node";
 
 /// Type of the condition by which a pending certificate request says what it waits for.
 pub const PENDING_CONDITION: &str = "sotto.dev/Pending";
+
+/// Reason by which it says that an operator has to approve it, see [`OPERATOR_APPROVED`].
+pub const AWAITS_APPROVAL: &str = "AwaitsApproval";
+
+/// Label of the PEM block in a certificate request.
+pub const REQUEST_LABEL: &str = "CERTIFICATE REQUEST";
 
 /// Reason of the `Approved` condition by which an operator lets a live node change its key.
 pub const OPERATOR_APPROVED: &str = "SottoOperatorApproved";

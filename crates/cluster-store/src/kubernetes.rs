@@ -20,7 +20,6 @@ mod nodes;
 mod objects;
 mod patience;
 mod peers;
-mod pem;
 mod requests;
 mod roles;
 mod roots;

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use cluster_api::{
-    CONTROLLER_APPROVED, OPERATOR_APPROVED, PENDING_CONDITION, REFUSED, SIGNER_NAME,
+    AWAITS_APPROVAL, CONTROLLER_APPROVED, OPERATOR_APPROVED, PENDING_CONDITION, REFUSED,
+    REQUEST_LABEL, SIGNER_NAME, pem,
 };
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{
@@ -22,7 +23,6 @@ use node_identity::NodeName;
 use super::faults::{failed, is_absent, is_conflict};
 use super::lenient::Lenient;
 use super::objects::{ATTEMPTS, contended};
-use super::pem;
 use super::shelf::{Found, Kept};
 use super::watches::guarded;
 use crate::error::StoreError;
@@ -32,7 +32,6 @@ use crate::request::{
 };
 use crate::requester::Stamp;
 
-const REQUEST: &str = "CERTIFICATE REQUEST";
 const CERTIFICATE: &str = "CERTIFICATE";
 /// What a condition of a request says when it holds; the API knows no other for these.
 const TRUE: &str = "True";
@@ -103,7 +102,7 @@ fn open(object: &CertificateSigningRequest) -> Result<Open, Refusal> {
     let made = object.meta().creation_timestamp.as_ref();
     Ok(Open {
         id: id(object).ok_or(Refusal::Malformed)?,
-        pkcs10: pem::read(REQUEST, text).ok_or(Refusal::Malformed)?,
+        pkcs10: pem::read(REQUEST_LABEL, text).ok_or(Refusal::Malformed)?,
         stamp: stamp(object)?,
         state: state(object),
         made: made.map_or(0, |made| made.0.as_second()),
@@ -189,7 +188,7 @@ fn certificate(object: &CertificateSigningRequest) -> Option<&ByteString> {
 const fn reason_word(reason: PendingReason) -> &'static str {
     match reason {
         PendingReason::NoFreePodRange => "NoFreePodRange",
-        PendingReason::AwaitsApproval => "AwaitsApproval",
+        PendingReason::AwaitsApproval => AWAITS_APPROVAL,
         PendingReason::RateLimited => "RateLimited",
         PendingReason::NoNodePodRange => "NoNodePodRange",
         PendingReason::NoAddress => "NoAddress",
@@ -223,7 +222,7 @@ pub(super) async fn submit(
             ..ObjectMeta::default()
         },
         spec: CertificateSigningRequestSpec {
-            request: ByteString(pem::write(REQUEST, &request.pkcs10)),
+            request: ByteString(pem::write(REQUEST_LABEL, &request.pkcs10)),
             signer_name: SIGNER_NAME.to_owned(),
             usages: Some(vec!["digital signature".to_owned()]),
             ..CertificateSigningRequestSpec::default()

@@ -1,12 +1,13 @@
 //! PEM, as certificate signing requests carry it: one block, standard base64.
 
-use cluster_api::{decode, encode};
+use crate::{decode, encode};
 
 /// Longest line of base64, RFC 7468 section 2.
 const LINE: usize = 64;
 
 /// Writes one block.
-pub(super) fn write(label: &str, der: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn write(label: &str, der: &[u8]) -> Vec<u8> {
     let mut text = format!("-----BEGIN {label}-----\n");
     for (index, letter) in encode(der).chars().enumerate() {
         if index > 0 && index.is_multiple_of(LINE) {
@@ -19,7 +20,8 @@ pub(super) fn write(label: &str, der: &[u8]) -> Vec<u8> {
 }
 
 /// Reads what is exactly one block, in lines of any length.
-pub(super) fn read(label: &str, text: &[u8]) -> Option<Vec<u8>> {
+#[must_use]
+pub fn read(label: &str, text: &[u8]) -> Option<Vec<u8>> {
     let body = std::str::from_utf8(text)
         .ok()?
         .trim()
