@@ -6,6 +6,8 @@ use sotto_tests::cases;
 use sotto_tests::kubernetes::{ApiServer, NAMESPACE, helm};
 use sotto_tests::lab::{Lab, Place};
 
+use crate::cli::sotto;
+
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/chart");
 const VALUES: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -101,6 +103,7 @@ fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Re
     ])?;
     ensure!(daemon.contains("lanes = 3"), "{daemon}");
 
+    sotto_leaves_what_helm_installed(place)?;
     run(place, &["uninstall", "sotto"])?;
     api.kubectl(&[
         "get",
@@ -114,7 +117,11 @@ fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Re
     let left = api.kubectl(&["get", "daemonset,deployment", "-n", NAMESPACE, "-o", "name"])?;
     ensure!(left.is_empty(), "{left}");
 
-    // What `sotto install` has applied is not Helm's to take over.
+    helm_leaves_what_sotto_install_applied(&api)
+}
+
+/// What `sotto install` has applied is not Helm's to take over.
+fn helm_leaves_what_sotto_install_applied(api: &ApiServer) -> Result<()> {
     let manifest = include_str!("../../deploy/sotto.yaml");
     api.kubectl_with_input(
         &[
@@ -125,7 +132,30 @@ fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Re
         ],
         manifest,
     )?;
-    let said = refusal(place, &[&["install", "sotto", CHART], &OWN[..]].concat())?;
+    let said = refusal(
+        api.place(),
+        &[&["install", "sotto", CHART], &OWN[..]].concat(),
+    )?;
     ensure!(said.contains("ownership"), "{said}");
+    Ok(())
+}
+
+fn sotto_leaves_what_helm_installed(place: &Place) -> Result<()> {
+    let pin = format!("sha256:{}", "7".repeat(64));
+    let ranges = [
+        "--pod-range",
+        "10.244.0.0/16",
+        "--service-range",
+        "10.96.0.0/16",
+    ];
+    let rest = [
+        "--underlay-range",
+        "198.51.100.0/24",
+        "--yes",
+        "--pin",
+        &pin,
+    ];
+    let (code, said) = sotto(place, &[&["install"], &ranges[..], &rest].concat())?;
+    ensure!(code == 1 && said.contains("helm upgrade"), "{said}");
     Ok(())
 }

@@ -81,7 +81,11 @@ fn nd01_ranges_of_others_or_outside_the_cluster_are_refused(_: &Lab) -> Result<(
         {
             let number = 101 + u8::try_from(nth)?;
             let who = object(&format!("greedy-{nth}"), number, ranges);
-            let who = Applicant::with_node(&pair.cluster, &who)?;
+            let who = match Applicant::with_node(&pair.cluster, &who) {
+                // Newer API servers take no such Node.
+                Err(error) if format!("{error:#}").contains("IPv4-mapped") => continue,
+                made => made?,
+            };
             denied(pair, reason, || {
                 who.ask(&pair.cluster.api, &who.identity(), &[])
             })?;

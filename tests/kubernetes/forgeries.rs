@@ -8,10 +8,12 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sotto_tests::case::Case;
 use sotto_tests::cases;
-use sotto_tests::kubernetes::{Caller, KubernetesPair, NAMESPACE, node};
-use sotto_tests::lab::Lab;
+use sotto_tests::cluster::join;
+use sotto_tests::kubernetes::{ADDRESS, Caller, KubernetesPair, NAMESPACE, node, text};
+use sotto_tests::lab::{DaemonSettings, Lab};
 use sotto_tests::wait;
 
+use crate::applicant::Applicant;
 use crate::enrolment::still_well;
 use crate::shared::PAIR;
 
@@ -33,6 +35,7 @@ pub(crate) fn cases() -> Vec<Case> {
         aw08_objects_beyond_the_limits_are_turned_away_by_the_api,
         aw08_hundreds_of_foreign_identities_cost_little,
         nd13_a_status_that_lies_is_turned_away_or_only_shown,
+        nd14_a_daemons_token_that_hammers_the_api_stops_nobody,
         nl07_a_nodes_range_cannot_be_changed_under_it,
     ]
 }
@@ -123,16 +126,73 @@ fn aw02_every_edit_of_a_statement_is_refused_and_put_right(_: &Lab) -> Result<()
     })
 }
 
-fn aw03_a_statement_of_before_is_refused_and_put_right(_: &Lab) -> Result<()> {
-    PAIR.with(|_, pair| {
-        let before = statements(pair, "bob")?;
-        pair.bob.node.shell("rm -f /run/sotto/tunnel-key*")?;
-        let alices = statements(pair, "alice")?;
-        write_statements(pair, "bob", &alices)?;
-        put_right(pair, "bob", &before)?;
-        write_statements(pair, "bob", &[])?;
-        put_right(pair, "bob", &before)?;
-        ensure!(pair.alice.node.peer("bob")?.is_some(), "alice lost bob");
+fn aw03_a_statement_of_before_is_refused_and_put_right(lab: &Lab) -> Result<()> {
+    let pair = KubernetesPair::raise(lab)?;
+    let old = statements(&pair, "bob")?;
+    // A new boot: another tunnel key, and a statement of a higher generation.
+    pair.bob.daemon.stop()?;
+    pair.bob.node.shell("rm -f /run/sotto/tunnel-keys.json")?;
+    let daemon = pair.bob.node.start(&DaemonSettings::default())?;
+    wait::until("the pods to talk", LIMIT, || still_well(&pair).is_ok())?;
+    let generation =
+        || Ok::<_, anyhow::Error>(pair.alice.node.peer("bob")?.map(|it| it.generation));
+    let (now, before) = (statements(&pair, "bob")?, generation()?);
+    ensure!(now.first() != old.first(), "bob has the key of before");
+
+    // What was valid once, somebody else's, nothing: bob's daemon is stopped while alice looks.
+    daemon.signal(Signal::SIGSTOP)?;
+    for forged in [vec![old[0].clone()], statements(&pair, "alice")?, vec![]] {
+        write_statements(&pair, "bob", &forged)?;
+        wait::let_pass(Duration::from_secs(2));
+        let seen = generation()?;
+        ensure!(seen == before, "{before:?} became {seen:?}");
+    }
+    write_statements(&pair, "bob", &[old[0].clone()])?;
+    daemon.signal(Signal::SIGCONT)?;
+    put_right(&pair, "bob", &now)?;
+    ensure!(generation()? == before, "bob is another");
+    still_well(&pair)
+}
+
+fn nd14_a_daemons_token_that_hammers_the_api_stops_nobody(_: &Lab) -> Result<()> {
+    PAIR.with(|lab, pair| {
+        let api = &pair.cluster.api;
+        let who = Applicant::with_node(&pair.cluster, &node("hammer", 126))?;
+        let Caller::Token(token) = &who.token else {
+            anyhow::bail!("an applicant has a token");
+        };
+        let url = format!("https://{ADDRESS}:6443{IDENTITIES}");
+        let curl = format!("curl -sk -m 30 -o /dev/null -H 'Authorization: Bearer {token}'");
+        // The API server shares itself out: this token has the level of all ServiceAccounts.
+        let level = api
+            .place()
+            .shell(&format!("{curl} -D - {url} | tr -d '\\r'"))?;
+        let schema = ["flowschema", "service-accounts"];
+        let schema = api.read(&schema)?;
+        ensure!(level.contains(text(&schema, "/metadata/uid")?), "{level}");
+
+        let lists = format!("while :; do {curl} {url}; done");
+        let watches = format!("while :; do {curl} -m 2 '{url}?watch=true'; done");
+        let shell = |line: &String| api.place().spawn("hammer", "sh", &["-c", line]);
+        let mut running = Vec::new();
+        for line in [&lists, &lists, &lists, &lists, &watches, &watches] {
+            running.push(shell(line)?);
+        }
+        let erin = join(
+            lab.node("erin")?,
+            "fifth",
+            &pair.cluster,
+            &DaemonSettings::default(),
+        );
+        let erin = erin.and_then(|erin| pair.bob.node.knows(&erin.node).map(|()| erin));
+        let sees = pair.cluster.shows(&["peers", "erin"], "Verified");
+        for process in running {
+            process.kill9()?;
+        }
+        let erin = erin.context("a new node was kept out")?;
+        sees?;
+        erin.daemon.stop()?;
+        who.go(&pair.cluster)?;
         still_well(pair)
     })
 }

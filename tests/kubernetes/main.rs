@@ -11,12 +11,15 @@
 
 mod applicant;
 mod chart;
+mod cli;
 mod enrolment;
 mod forgeries;
+mod ledger;
 mod metadata;
 mod nodes;
 mod outages;
 mod privileges;
+mod roots;
 mod shared;
 mod walk;
 
@@ -39,10 +42,13 @@ fn main() -> ExitCode {
     let modules = [
         // The longest first: it waits most of the time.
         outages::cases(),
+        ledger::cases(),
         enrolment::cases(),
         forgeries::cases(),
         metadata::cases(),
         nodes::cases(),
+        roots::cases(),
+        cli::cases(),
         privileges::cases(),
         chart::cases(),
         walk::cases(),

@@ -7,10 +7,11 @@ use serde_json::json;
 use sotto_tests::case::Case;
 use sotto_tests::cases;
 use sotto_tests::cluster::{Admits, Member, join};
-use sotto_tests::kubernetes::{Caller, KubernetesPair};
+use sotto_tests::kubernetes::{Caller, KubernetesPair, NAMESPACE};
 use sotto_tests::lab::{DaemonSettings, Lab};
 use sotto_tests::{traffic, wait};
 
+use crate::applicant::denied;
 use crate::enrolment::still_well;
 
 /// A removal works within this (budget B3).
@@ -19,10 +20,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![
-        nl04_a_deleted_node_is_refused_by_its_peers_and_another_of_its_name_is_new,
+        nl04_a_deleted_node_is_refused_by_its_peers,
+        nl05_a_node_made_again_under_its_name_is_new_and_its_old_key_is_refused,
+        nd11_an_evicted_node_that_goes_on_sending_gets_no_answer,
         kl12_a_revoked_node_is_out_within_its_budget,
         kl08_a_node_with_another_pin_is_alone_and_loud,
-        kl07_a_daemon_with_both_pins_outlives_a_change_of_root,
         nl06_a_node_under_another_name_inherits_nothing,
     ]
 }
@@ -40,7 +42,7 @@ fn carol(lab: &Lab, pair: &KubernetesPair) -> Result<Member> {
 }
 
 /// Alice believes her no more, and answers nothing that she sends.
-fn is_out(pair: &KubernetesPair, carol: &Member) -> Result<()> {
+pub(crate) fn is_out(pair: &KubernetesPair, carol: &Member) -> Result<()> {
     wait::until("alice to drop carol", REMOVED, || {
         matches!(pair.alice.node.peer("carol"), Ok(None))
     })?;
@@ -51,37 +53,119 @@ fn is_out(pair: &KubernetesPair, carol: &Member) -> Result<()> {
     still_well(pair)
 }
 
-fn nl04_a_deleted_node_is_refused_by_its_peers_and_another_of_its_name_is_new(
+fn nl04_a_deleted_node_is_refused_by_its_peers(lab: &Lab) -> Result<()> {
+    let pair = KubernetesPair::raise(lab)?;
+    let carol = carol(lab, &pair)?;
+    pair.cluster.api.kubectl(&["delete", "node", "carol"])?;
+    is_out(&pair, &carol)
+}
+
+fn nl05_a_node_made_again_under_its_name_is_new_and_its_old_key_is_refused(
     lab: &Lab,
 ) -> Result<()> {
     let pair = KubernetesPair::raise(lab)?;
     let carol = carol(lab, &pair)?;
     let before = pair.cluster.node_uid("carol")?;
-    pair.cluster.api.kubectl(&["delete", "node", "carol"])?;
-    is_out(&pair, &carol)?;
-
-    // NL-05: the same name, another UID: another identity, and its old keys are worth nothing.
+    carol.daemon.stop()?;
+    let api = &pair.cluster.api;
+    api.kubectl(&["delete", "node", "carol"])?;
     let pod = [
         "delete",
         "pod",
         "sotto-node-carol",
         "-n",
-        "sotto-system",
+        NAMESPACE,
         "--force",
     ];
-    pair.cluster.api.kubectl(&pod)?;
-    carol.daemon.stop()?;
+    api.kubectl(&pod)?;
+    wait::until("alice to drop carol", LIMIT, || {
+        matches!(pair.alice.node.peer("carol"), Ok(None))
+    })?;
     let settings = DaemonSettings::default();
     pair.cluster.admit(&carol.node, &settings)?;
-    ensure!(pair.cluster.node_uid("carol")? != before, "the UID stayed");
-    let daemon = carol.node.launch(&settings)?;
-    wait::until("alice to know the new carol", LIMIT, || {
-        matches!(pair.alice.node.peer("carol"), Ok(Some(_)))
+    let uid = pair.cluster.node_uid("carol")?;
+    ensure!(uid != before, "the UID stayed");
+
+    // Her old key under her new UID, as a copy of the disk that was made to fit.
+    let file = "/var/lib/sotto/identity.json";
+    let keep =
+        format!("cp -a {file} /run/old; sed -i s/{before}/{uid}/ {file}; grep -q {uid} {file}");
+    carol.node.shell(&keep)?;
+    carol.node.shell("rm -f /var/lib/sotto/certificate.der")?;
+    denied(&pair, "key_of_another_node", || {
+        let daemon = carol.node.launch(&settings)?;
+        let request = wait::until_some("a request with the old key", LIMIT, || open_request(&pair));
+        daemon.stop()?;
+        request
     })?;
-    ensure!(
-        daemon.log().contains("a new identity key is made"),
-        "the old key was kept"
-    );
+
+    // As it is on its disk.
+    carol.node.shell(&format!("cp -a /run/old {file}"))?;
+    let daemon = carol.node.launch(&settings)?;
+    daemon.wait_for_log("a new identity key is made", LIMIT)?;
+    wait::until("alice to know the new carol", LIMIT, || {
+        let peer = pair.alice.node.peer("carol").ok().flatten();
+        peer.is_some_and(|peer| peer.identity.contains(&uid))
+    })?;
+    still_well(&pair)
+}
+
+/// The newest request of carol's.
+fn open_request(pair: &KubernetesPair) -> Option<String> {
+    let newest = [
+        "get",
+        "csr",
+        "--sort-by=.metadata.creationTimestamp",
+        "-o",
+        "name",
+    ];
+    let all = pair.cluster.api.kubectl(&newest).ok()?;
+    let hers = all
+        .lines()
+        .filter(|line| line.contains("sotto-carol-"))
+        .nth(1)?;
+    Some(hers.rsplit('/').next()?.to_owned())
+}
+
+fn nd11_an_evicted_node_that_goes_on_sending_gets_no_answer(lab: &Lab) -> Result<()> {
+    let pair = KubernetesPair::raise(lab)?;
+    let carol = carol(lab, &pair)?;
+    // She hears nothing of it and goes on as before.
+    carol.node.shell(
+        "nft add table inet deaf
+        nft add chain inet deaf out '{ type filter hook output priority 0; }'
+        nft add rule inet deaf out ip daddr 198.51.100.250 drop",
+    )?;
+    pair.cluster.api.kubectl(&["delete", "node", "carol"])?;
+    is_out(&pair, &carol)?;
+    ensure!(carol.node.peer("alice")?.is_some(), "carol was told");
+    carol.node.shell(
+        "nft add chain inet deaf in '{ type filter hook input priority -300; }'
+        nft add rule inet deaf in ip saddr '{ 198.51.100.1, 198.51.100.2 }' udp sport 51820-51899 counter
+        nft add rule inet deaf in ip6 saddr '{ 2001:db8::1, 2001:db8::2 }' udp sport 51820-51899 counter
+        nft add rule inet deaf out udp dport 51820-51899 counter comment sent",
+    )?;
+    // Handshakes are tried every five seconds.
+    let started = std::time::Instant::now();
+    while started.elapsed() < Duration::from_secs(12) {
+        ensure!(
+            traffic::ping_once(&carol.pod, pair.bob.pod.ipv4()?, b"still sending").is_err(),
+            "bob's pod answers"
+        );
+    }
+    let counted = carol.node.shell("nft list table inet deaf")?;
+    let packets = |line: &&str| !line.contains("counter packets 0 ");
+    let answers: Vec<&str> = counted
+        .lines()
+        .filter(|line| line.contains("saddr"))
+        .filter(packets)
+        .collect();
+    let sent = counted
+        .lines()
+        .filter(|line| line.contains("sent"))
+        .any(|line| packets(&line));
+    ensure!(sent, "carol sent nothing: {counted}");
+    ensure!(answers.is_empty(), "somebody answered carol: {counted}");
     still_well(&pair)
 }
 
@@ -96,7 +180,7 @@ fn kl12_a_revoked_node_is_out_within_its_budget(lab: &Lab) -> Result<()> {
     is_out(&pair, &carol)?;
     pair.cluster.shows(&["peers", "carol"], "Revoked")?;
 
-    // ND-11: it goes on with its old key, and starts again; nobody answers.
+    // It starts again with its old key.
     carol.daemon.kill9()?;
     let again = carol.node.launch(&DaemonSettings::default())?;
     again.wait_for_log("revoked", LIMIT)?;
@@ -127,17 +211,6 @@ fn kl08_a_node_with_another_pin_is_alone_and_loud(lab: &Lab) -> Result<()> {
         "carol believes alice"
     );
     still_well(&pair)
-}
-
-fn kl07_a_daemon_with_both_pins_outlives_a_change_of_root(lab: &Lab) -> Result<()> {
-    let pair = KubernetesPair::raise(lab)?;
-    let other = format!("--pin=sha256:{}", "6".repeat(64));
-    let mut launch = pair.bob.node.how_to_launch()?;
-    launch.arguments.insert(1, other);
-    pair.bob.node.set_launch(launch)?;
-    pair.bob.daemon.stop()?;
-    pair.bob.node.start(&DaemonSettings::default())?;
-    wait::until("the pods to talk", LIMIT, || still_well(&pair).is_ok())
 }
 
 fn nl06_a_node_under_another_name_inherits_nothing(lab: &Lab) -> Result<()> {

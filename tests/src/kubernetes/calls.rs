@@ -80,8 +80,14 @@ impl ApiServer {
         arguments.push(&url);
         let said = self
             .place()
-            .run_with_input("curl", &arguments, &[], &body.to_string())?;
-        let (body, code) = said.rsplit_once('\n').context("curl printed no status")?;
+            .output("curl", &arguments, &[], &body.to_string())?;
+        let printed = String::from_utf8_lossy(&said.stdout).into_owned();
+        // A server may answer before it has read the body, and close; curl then fails with an answer.
+        let (body, code) = printed
+            .rsplit_once('\n')
+            .context("curl printed no status")?;
+        let error = String::from_utf8_lossy(&said.stderr);
+        ensure!(code != "000", "{verb} {path}: no answer: {error}");
         Ok(Answer {
             code: code.parse().context("read the HTTP status")?,
             body: body.to_owned(),

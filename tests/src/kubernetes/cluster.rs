@@ -56,20 +56,43 @@ impl Cluster {
 
     fn install(&self) -> Result<()> {
         self.apply(&self.manifest())?;
-        let root = format!("--from-file={ROOT}/root.key --from-file={ROOT}/root.der");
-        for (secret, entries) in [("sotto-root", root.as_str()), ("sotto-ledger", "")] {
-            let line = [
-                "create",
-                "secret",
-                "generic",
-                secret,
-                "--namespace",
-                NAMESPACE,
-            ];
-            let all: Vec<&str> = line.into_iter().chain(entries.split_whitespace()).collect();
-            self.api.kubectl(&all)?;
-        }
+        self.secret("sotto-root", Some(ROOT))?;
+        self.secret("sotto-ledger", None)?;
         self.is_in_force()
+    }
+
+    /// Makes a Secret: empty, or of the root in a folder.
+    fn secret(&self, name: &str, root: Option<&str>) -> Result<()> {
+        let entries = root.map_or_else(Vec::new, |folder| {
+            ["root.key", "root.der"]
+                .map(|file| format!("--from-file={folder}/{file}"))
+                .to_vec()
+        });
+        let line = [
+            "create",
+            "secret",
+            "generic",
+            name,
+            "--namespace",
+            NAMESPACE,
+        ];
+        let all: Vec<&str> = line
+            .into_iter()
+            .chain(entries.iter().map(String::as_str))
+            .collect();
+        self.api.kubectl(&all).map(drop)
+    }
+
+    /// Makes another root in a folder, puts it in place of the one there is, and returns its pin.
+    ///
+    /// # Errors
+    /// When a step is refused.
+    pub fn change_root(&self, folder: &str) -> Result<String> {
+        let pin = Controller::make_root(self.api.place(), folder)?;
+        let old = ["delete", "secret", "sotto-root", "--namespace", NAMESPACE];
+        self.api.kubectl(&old)?;
+        self.secret("sotto-root", Some(folder))?;
+        Ok(pin)
     }
 
     /// Waits until the API server serves our kinds and enforces our policies.

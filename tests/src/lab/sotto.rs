@@ -171,6 +171,13 @@ service_ranges = []
         &self.place
     }
 
+    /// Changes the settings among its arguments, for the next start.
+    pub fn adapt(&mut self, change: impl Fn(&str) -> String) {
+        for argument in &mut self.launch.arguments {
+            *argument = change(argument);
+        }
+    }
+
     /// Starts it.
     ///
     /// # Errors

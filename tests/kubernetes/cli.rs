@@ -1,0 +1,216 @@
+//! `sotto` as an operator uses it: against the API server, with an administrator's kubeconfig.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base64ct::{Base64, Encoding};
+use node_identity::RootCertificate;
+use serde_json::{Value, json};
+use sotto_tests::case::Case;
+use sotto_tests::cases;
+use sotto_tests::cluster::join;
+use sotto_tests::kubernetes::{ApiServer, KubernetesPair, NAMESPACE, text};
+use sotto_tests::lab::{DaemonSettings, Lab, Place, program};
+use sotto_tests::{traffic, wait};
+
+use crate::enrolment::still_well;
+use crate::nodes::is_out;
+use crate::shared::PAIR;
+
+/// Where everything that `sotto install` makes is.
+const ALL: &str = "crd,namespace,serviceaccount,clusterrole,clusterrolebinding,role,rolebinding,\
+                   daemonset,deployment,secret,poddisruptionbudget,validatingadmissionpolicy,\
+                   validatingadmissionpolicybinding";
+
+pub(crate) fn cases() -> Vec<Case> {
+    cases![
+        sotto_shows_a_cluster_and_verifies_its_nodes,
+        kl12_sotto_revoke_puts_a_node_out_within_its_budget,
+        sotto_install_makes_a_root_once_and_changes_nothing_again,
+        sotto_install_goes_on_where_it_was_interrupted,
+    ]
+}
+
+/// Runs `sotto` where the administrator's kubeconfig is: exit code and all that it printed.
+pub(crate) fn sotto(place: &Place, arguments: &[&str]) -> Result<(i32, String)> {
+    let kubeconfig = [("KUBECONFIG", "/etc/kubernetes/admin.conf")];
+    let said = place.output(&program("sotto")?, arguments, &kubeconfig, "")?;
+    let code = said.status.code().context("sotto was killed")?;
+    let out = String::from_utf8_lossy(&said.stdout);
+    Ok((
+        code,
+        format!("{out}{}", String::from_utf8_lossy(&said.stderr)),
+    ))
+}
+
+/// Runs `sotto`; it has to end with this code and to say this.
+fn says(place: &Place, arguments: &[&str], code: i32, wanted: &str) -> Result<String> {
+    let (found, said) = sotto(place, arguments)?;
+    ensure!(
+        found == code && said.contains(wanted),
+        "sotto {} ended with {found}, {code} and {wanted:?} were expected: {said}",
+        arguments.join(" ")
+    );
+    Ok(said)
+}
+
+fn sotto_shows_a_cluster_and_verifies_its_nodes(_: &Lab) -> Result<()> {
+    PAIR.with(|_, pair| {
+        let place = pair.cluster.api.place();
+        let peers = says(place, &["peers"], 0, "alice")?;
+        ensure!(
+            peers.contains("bob") && peers.contains("Verified"),
+            "{peers}"
+        );
+        says(place, &["peers", "bob"], 0, "bob")?;
+        says(place, &["peers", "nobody"], 1, "nobody")?;
+        let json = says(place, &["peers", "-o", "json"], 0, "alice")?;
+        serde_json::from_str::<Value>(&json).with_context(|| json.clone())?;
+        says(place, &["status"], 0, "Nodes")?;
+
+        says(
+            place,
+            &["identity", "bob", "--pin", pair.cluster.pin()],
+            0,
+            "bob",
+        )?;
+        let foreign = format!("sha256:{}", "7".repeat(64));
+        says(place, &["identity", "bob", "--pin", &foreign], 1, "bob")?;
+        says(place, &["identity", "nobody"], 1, "nobody")?;
+
+        let (_, healthy) = sotto(place, &["doctor"])?;
+        let binding = [
+            "delete",
+            "validatingadmissionpolicybinding",
+            "sotto-node-status",
+        ];
+        pair.cluster.api.kubectl(&binding)?;
+        let ill = says(place, &["doctor"], 1, "sotto-node-status");
+        pair.cluster.apply(&pair.cluster.manifest())?;
+        let ill = ill?;
+        ensure!(ill != healthy, "the doctor saw nothing: {ill}");
+        still_well(pair)
+    })
+}
+
+fn kl12_sotto_revoke_puts_a_node_out_within_its_budget(lab: &Lab) -> Result<()> {
+    let pair = KubernetesPair::raise(lab)?;
+    let settings = DaemonSettings::default();
+    let carol = join(lab.node("carol")?, "third", &pair.cluster, &settings)?;
+    pair.alice.node.knows(&carol.node)?;
+    traffic::ping(&carol.pod, pair.alice.pod.ipv4()?, b"in")?;
+    let place = pair.cluster.api.place();
+    says(place, &["revoke", "carol", "--yes"], 0, "carol")?;
+    is_out(&pair, &carol)?;
+    pair.cluster.shows(&["peers", "carol"], "Revoked")?;
+    let revoked = json!({"spec": {"revoked": false}}).to_string();
+    let take_back = ["patch", "nodeidentity", "carol", "--type=merge", "--patch"];
+    let said = pair
+        .cluster
+        .api
+        .kubectl(&[&take_back[..], &[&revoked]].concat());
+    ensure!(said.is_err(), "a revocation was taken back: {said:?}");
+    Ok(())
+}
+
+/// An empty cluster, and how Sotto is installed into it.
+const INSTALL: [&str; 10] = [
+    "install",
+    "--yes",
+    "--trust-domain",
+    "sotto.test",
+    "--pod-range",
+    "10.244.0.0/16,fd00:10:244::/56",
+    "--service-range",
+    "10.96.0.0/16,fd00:10:96::/112",
+    "--underlay-range",
+    "198.51.100.0/24,2001:db8::/64",
+];
+
+/// Every object of ours with its version, to see whether anything was written.
+fn versions(api: &ApiServer) -> Result<String> {
+    let column = "-o=custom-columns=:kind,:metadata.name,:metadata.resourceVersion";
+    let ours = ["get", ALL, "--namespace", NAMESPACE, "--no-headers", column];
+    let all = api.kubectl(&ours)?;
+    let lines = all.lines().filter(|line| line.contains("sotto"));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The daemons' one pin, which has to be that of the root in its Secret.
+fn pins_agree(api: &ApiServer) -> Result<()> {
+    let daemon = api
+        .read(&["daemonset", "sotto-node", "-n", NAMESPACE])?
+        .to_string();
+    let pins: Vec<&str> = daemon
+        .match_indices("--pin=")
+        .map(|(at, _)| &daemon[at..])
+        .collect();
+    let [pin] = pins[..] else {
+        anyhow::bail!("{} pins: {daemon}", pins.len());
+    };
+    let pin = pin[6..].split('"').next().context("no pin")?;
+    let secret = api.read(&["secret", "sotto-root", "-n", NAMESPACE])?;
+    let der = Base64::decode_vec(text(&secret, "/data/root.der")?)?;
+    let root = RootCertificate::from_der(&der)?.pin().to_string();
+    ensure!(pin == root, "daemons trust {pin}, the root is {root}");
+    Ok(())
+}
+
+fn sotto_install_makes_a_root_once_and_changes_nothing_again(lab: &Lab) -> Result<()> {
+    let api = ApiServer::start(lab)?;
+    let place = api.place();
+    let new = [&INSTALL[..], &["--new-root"]].concat();
+    says(
+        place,
+        &[&new[..], &["--dry-run"]].concat(),
+        0,
+        "Nothing was changed",
+    )?;
+    ensure!(
+        api.kubectl(&["get", "namespace", NAMESPACE]).is_err(),
+        "a dry run wrote"
+    );
+
+    says(place, &new, 0, "Installed")?;
+    pins_agree(&api)?;
+    let before = versions(&api)?;
+    ensure!(before.lines().count() > 15, "{before}");
+    says(place, &new, 1, "there is one already")?;
+    says(place, &INSTALL, 0, "Installed")?;
+    let after = versions(&api)?;
+    ensure!(before == after, "{before}\nbecame\n{after}");
+
+    // A root that was made offline, and its Secrets.
+    let made = says(place, &["root", "create"], 0, "sotto-ledger")?;
+    ensure!(made.contains("sha256:"), "no pin: {made}");
+    Ok(())
+}
+
+fn sotto_install_goes_on_where_it_was_interrupted(lab: &Lab) -> Result<()> {
+    let api = ApiServer::start(lab)?;
+    let place = api.place();
+    let new = [&INSTALL[..], &["--new-root"]].concat();
+    let kubeconfig = [("KUBECONFIG", "/etc/kubernetes/admin.conf")];
+    for after in [50, 150, 400, 1000] {
+        let running = place.spawn_with("install", &program("sotto")?, &new, &kubeconfig)?;
+        wait::let_pass(Duration::from_millis(after));
+        // It may have come to its end.
+        let _ = running.kill9();
+    }
+    // Half of the Secrets: the ledger comes first, as a root without one has lost its memory.
+    let root = [
+        "delete",
+        "secret",
+        "sotto-root",
+        "-n",
+        NAMESPACE,
+        "--ignore-not-found",
+    ];
+    api.kubectl(&root)?;
+    let workloads = ["delete", "daemonset,deployment", "--all", "-n", NAMESPACE];
+    api.kubectl(&workloads)?;
+    says(place, &new, 0, "Installed")?;
+    pins_agree(&api)?;
+    says(place, &INSTALL, 0, "Installed")?;
+    pins_agree(&api)
+}
