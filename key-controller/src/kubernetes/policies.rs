@@ -192,9 +192,24 @@ fn binding_fault(
     None
 }
 
-/// The expression without white space.
+/// The expression without white space; what stands in quotes stays as it is.
 fn plain(expression: &str) -> String {
-    expression.split_whitespace().collect()
+    let mut quote = None;
+    let is_kept = |letter: &char| match quote {
+        Some(open) => {
+            if *letter == open {
+                quote = None;
+            }
+            true
+        }
+        None => {
+            if matches!(letter, '"' | '\'') {
+                quote = Some(*letter);
+            }
+            !letter.is_whitespace()
+        }
+    };
+    expression.chars().filter(is_kept).collect()
 }
 
 #[cfg(test)]
