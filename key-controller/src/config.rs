@@ -205,6 +205,13 @@ impl Settings {
             .is_ok_and(|cluster| cluster.covers(ranges))
     }
 
+    /// The first of these ranges that is more than one node may have.
+    pub(crate) fn too_large(&self, ranges: &PodRanges) -> Option<PodCidr> {
+        let is_too_large =
+            |range: &&PodCidr| range.prefix_len() < self.node_prefix_lengths.of(family(range));
+        ranges.iter().find(is_too_large).copied()
+    }
+
     /// Finds free ranges for one node. `None`: there are none left.
     pub(crate) fn allocate(&self, taken: &[PodCidr]) -> Option<PodRanges> {
         let found = allocate(&self.cluster_pod_ranges, self.node_prefix_lengths, taken)?;

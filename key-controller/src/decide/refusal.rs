@@ -75,6 +75,8 @@ pub(crate) enum Refusal {
     NodeBeingDeleted,
     #[error("V9: {0:?} in the Node's podCIDRs is no pod range")]
     MalformedRange(String),
+    #[error("V9: {0} in the Node's podCIDRs is larger than node_prefix_lengths allow")]
+    RangeTooLarge(PodCidr),
     #[error("V9: the Node's pod ranges are not those of its live certificate")]
     RangesChanged,
     #[error("V9: pod range {range} is {owner}'s")]
@@ -119,6 +121,7 @@ impl Refusal {
             Self::NodeReplaced => "node_replaced",
             Self::NodeBeingDeleted => "node_being_deleted",
             Self::MalformedRange(_) => "malformed_range",
+            Self::RangeTooLarge(_) => "range_too_large",
             Self::RangesChanged => "ranges_changed",
             Self::RangeTaken { .. } => "range_taken",
         }

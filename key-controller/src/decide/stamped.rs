@@ -181,6 +181,10 @@ impl Question<'_> {
         if !self.settings.covers(&ranges) {
             return Err(Refusal::RangesOutsideCluster);
         }
+        // A kubelet that makes its own Node may write into it what it likes.
+        if let Some(range) = self.settings.too_large(&ranges) {
+            return Err(Refusal::RangeTooLarge(range));
+        }
         let is_another =
             |record: &&NodeRecord| record.is_live(self.now) && record.pod_ranges != ranges;
         if self.record().as_ref().is_some_and(is_another) {

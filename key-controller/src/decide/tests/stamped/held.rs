@@ -223,7 +223,9 @@ fn nd03_addresses_off_the_underlay_are_left_out_and_without_any_the_request_wait
 fn nd01_ranges_that_are_not_the_clusters_or_anothers_are_refused() {
     for (ranges, label) in [
         (&["10.244.1.0/24"][..], "range_taken"),
-        (&["10.244.0.0/16"], "range_taken"),
+        (&["10.244.0.0/16"], "range_too_large"),
+        (&["10.244.128.0/17"], "range_too_large"),
+        (&["10.244.2.0/24", "fd00:10:244:2::/63"], "range_too_large"),
         (&["10.244.1.128/25"], "range_taken"),
         (&["10.244.2.0/24", "10.244.1.0/25"], "range_taken"),
         (&["10.96.0.0/24"], "ranges_outside_cluster"),
@@ -259,7 +261,8 @@ fn nl05_a_range_of_a_node_that_is_gone_is_waited_for_until_that_is_revoked() {
     let mut next = stamp("bob", 2);
     next.node.as_mut().unwrap().pod_ranges = vec!["10.244.1.0/24".to_owned()];
     let mut greedy = next.clone();
-    greedy.node.as_mut().unwrap().pod_ranges = vec!["10.244.0.0/22".to_owned()];
+    greedy.node.as_mut().unwrap().pod_ranges =
+        vec!["10.244.1.0/24".to_owned(), "10.244.3.0/24".to_owned()];
 
     let held = Decision::Pending(PendingReason::HeldByDeparted);
     assert_eq!(scene.judge(&asked, &next), held);
