@@ -175,9 +175,7 @@ impl Question<'_> {
     /// V2 to V5.
     fn authority(&self) -> Result<Authority, Refusal> {
         let record = self.record();
-        if record.is_some_and(|record| record.revoked_until.is_some()) {
-            return Err(Refusal::Revoked);
-        }
+        self.check_not_revoked()?;
         if record.is_some_and(|record| record.key == *self.key) {
             return Ok(Authority::Renewal);
         }
@@ -187,6 +185,18 @@ impl Question<'_> {
         match &self.request.token {
             Some(proof) => self.check_token(proof).map(Authority::Token),
             None => Err(Refusal::NoAuthority),
+        }
+    }
+
+    /// V5.
+    fn check_not_revoked(&self) -> Result<(), Refusal> {
+        let uid = &self.identity.uid;
+        let is_revoked = |record: &NodeRecord| record.revoked_until.is_some();
+        if self.record().is_some_and(is_revoked) || self.ledger.revoked_strangers.contains_key(uid)
+        {
+            Err(Refusal::Revoked)
+        } else {
+            Ok(())
         }
     }
 

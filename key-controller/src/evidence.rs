@@ -2,16 +2,16 @@
 //! backup. Pure.
 //!
 //! The ledger is written before anything is signed from it, so no crash leaves such a proof behind,
-//! and without the root's key nobody can make one. It gives nobody anything: it only shows that
-//! ranges, keys and revocations are promised that this ledger does not know of.
+//! and without the root's key nobody can make one. It shows that ranges, keys and revocations are
+//! promised that this ledger does not know of; `recover` says which of them count from then on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use cluster_store::{Published, PublishedNode};
 use node_identity::{
-    Envelope, NodeCertificate, NodeCertificateTerms, NodeUid, RevocationEntry, RevocationList,
-    RevokedSubject, RootCertificate, SignedRevocationList, TrustedRoots, UnixTime,
+    Envelope, NodeCertificate, NodeCertificateTerms, NodeName, NodeUid, RevocationEntry,
+    RevocationList, RevokedSubject, RootCertificate, SignedRevocationList, TrustedRoots, UnixTime,
 };
 
 use crate::ledger::Ledger;
@@ -57,6 +57,13 @@ impl Evidence {
     /// The certificates, the newest last.
     pub(crate) fn certificates(&self) -> &[NodeCertificateTerms] {
         &self.certificates
+    }
+
+    /// The nodes with such a certificate that the ledger does not know at all.
+    pub(crate) fn strangers(&self, ledger: &Ledger) -> BTreeMap<NodeUid, NodeName> {
+        let identities = self.certificates.iter().map(|terms| &terms.identity);
+        let strangers = identities.filter(|one| !ledger.nodes.contains_key(&one.uid));
+        strangers.map(|one| (one.uid, one.name.clone())).collect()
     }
 
     /// Whether nothing speaks against the ledger.

@@ -1,5 +1,6 @@
 //! The controller's only memory: who has which key, serial, range and address, which tokens are
-//! out, what is revoked. What is published is made from it and never read back into it.
+//! out, what is revoked. What is published is made from it. Only what its own root has signed is read
+//! back, and only into a ledger that is thereby proven old (`recover`).
 //!
 //! This file holds the content and questions about it; `ledger/home` keeps it, on disk or in a
 //! Secret.
@@ -45,6 +46,10 @@ pub(crate) struct Ledger {
     pub(crate) tokens: BTreeMap<JoinTokenId, TokenRecord>,
     /// Keys that an operator let a node replace; nobody may use them again while they live.
     pub(crate) retired: Vec<RetiredKey>,
+    /// Revoked nodes of which nothing else is known, and until when: their revocations were found in
+    /// a list that the root signed from a newer ledger.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) revoked_strangers: BTreeMap<NodeUid, UnixTime>,
 }
 
 /// One node.
@@ -157,6 +162,7 @@ impl Ledger {
             nodes: BTreeMap::new(),
             tokens: BTreeMap::new(),
             retired: Vec::new(),
+            revoked_strangers: BTreeMap::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use cluster_store::{
     ClusterStore, Published, RefusedEntry, RequestId, RequestState, Requester, StoreError,
     StoredRequest,
 };
-use node_identity::{NodeName, NodeUid, RevocationList, UnixTime};
+use node_identity::{NodeCertificateTerms, NodeName, NodeUid, RevocationList, UnixTime};
 use rand_core::CryptoRng;
 use tracing::{debug, error, info, warn};
 
@@ -23,7 +23,7 @@ use crate::decide::{Decision, decide};
 use crate::evidence::{self, Evidence};
 use crate::ledger::{Ledger, LedgerError, LedgerHome, NodeRecord};
 use crate::naming::Naming;
-use crate::recover::take_over;
+use crate::recover::{take_over, take_revocations};
 use crate::revocations;
 use crate::signer::Signer;
 use crate::tally::Tally;
@@ -207,15 +207,21 @@ impl<S: ClusterStore> Controller<S> {
         found: &Found<'a>,
         now: UnixTime,
         random: &mut impl CryptoRng,
-    ) -> Result<Settled<'a>, LedgerError> {
+    ) -> Result<Settled<'a>, StepError> {
+        let mut alive = BTreeSet::new();
         let own = self.signer.root().pin();
         for _ in 0..MOST_TRIES {
             let before = self.home.read().await?;
             if before.pin != own {
                 let (found, own) = (Box::new(before.pin), Box::new(own));
-                return Err(LedgerError::OtherRoot { found, own });
+                return Err(LedgerError::OtherRoot { found, own }.into());
             }
-            let mut settled = self.judge(&before, found, now, random);
+            let mut settled = self.judge(&before, found, &alive, now, random);
+            let strangers = settled.evidence.strangers(&settled.ledger);
+            if !strangers.is_empty() && matches!(self.settings.home, Home::Kubernetes(_)) {
+                alive.extend(self.alive(strangers).await?);
+                settled = self.judge(&before, found, &alive, now, random);
+            }
             if settled.ledger == before {
                 return Ok(settled);
             }
@@ -227,11 +233,11 @@ impl<S: ClusterStore> Controller<S> {
                 Err(LedgerError::Conflict { .. }) => {
                     debug!("Ledger was changed by another process, deciding again");
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         let expected = self.home.read().await?.version;
-        Err(LedgerError::Conflict { expected })
+        Err(LedgerError::Conflict { expected }.into())
     }
 
     /// What becomes of a copy of the ledger. One that is proven old decides nothing, after what its
@@ -240,6 +246,7 @@ impl<S: ClusterStore> Controller<S> {
         &self,
         before: &Ledger,
         found: &Found<'a>,
+        alive: &BTreeSet<NodeUid>,
         now: UnixTime,
         random: &mut impl CryptoRng,
     ) -> Settled<'a> {
@@ -250,8 +257,19 @@ impl<S: ClusterStore> Controller<S> {
         let mut evidence = against(before);
         let mut recovered = Vec::new();
         if matches!(self.settings.home, Home::Kubernetes(_)) && !evidence.is_empty() {
+            if let Some(signed) = found.signed {
+                take_revocations(&mut ledger, signed);
+            }
             let certificates = evidence.certificates().iter();
-            let taken = certificates.filter(|terms| take_over(&mut ledger, terms));
+            // The root may sign for another cluster too.
+            let is_here = |ledger: &Ledger, terms: &NodeCertificateTerms| {
+                let uid = &terms.identity.uid;
+                ledger.nodes.contains_key(uid)
+                    || ledger.revoked_strangers.contains_key(uid)
+                    || alive.contains(uid)
+            };
+            let taken = certificates
+                .filter(|terms| is_here(&ledger, terms) && take_over(&mut ledger, terms, now));
             recovered = taken.map(|terms| terms.identity.name.clone()).collect();
             evidence = against(&ledger);
         }

@@ -82,7 +82,11 @@ pub(crate) fn list(ledger: &Ledger) -> RevocationList {
         .retired
         .iter()
         .map(|one| (RevokedSubject::IdentityKey(one.key), one.until));
-    let entries = nodes.flatten().chain(retired);
+    let strangers = ledger
+        .revoked_strangers
+        .iter()
+        .map(|(uid, until)| (RevokedSubject::Node(*uid), *until));
+    let entries = nodes.flatten().chain(retired).chain(strangers);
     RevocationList {
         number: ledger.revocations.number,
         issued: ledger.revocations.issued,
@@ -111,6 +115,7 @@ fn forget(ledger: &mut Ledger, now: UnixTime) {
         .nodes
         .retain(|_, node| node.revoked_until.is_none_or(keep));
     ledger.retired.retain(|retired| keep(retired.until));
+    ledger.revoked_strangers.retain(|_, until| keep(*until));
     ledger
         .tokens
         .retain(|_, token| token.expires.plus(FORGET_TOKENS_AFTER) >= now);

@@ -45,6 +45,7 @@ impl Question<'_> {
         )?;
         let node = self.check_node(stamp.node.as_ref(), &stamped)?;
         self.check_identity(&stamped)?;
+        self.check_not_revoked()?;
         let named = self.check_name();
         // The Node of that name is this one, so the other's is gone.
         if named == Err(Refusal::NameTaken) {
@@ -96,14 +97,6 @@ impl Question<'_> {
         }
         if node.being_deleted {
             return Err(Refusal::NodeBeingDeleted);
-        }
-        let of_node = self
-            .ledger
-            .nodes
-            .iter()
-            .find(|(uid, _)| uid.to_string() == node.uid);
-        if of_node.is_some_and(|(_, record)| record.revoked_until.is_some()) {
-            return Err(Refusal::Revoked);
         }
         Ok(node)
     }

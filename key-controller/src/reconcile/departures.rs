@@ -1,6 +1,6 @@
 //! Nodes that are to go: their Node object is gone, or an operator says so in the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
@@ -89,6 +89,17 @@ impl<S: ClusterStore> Controller<S> {
         self.departures.asked = Some(Instant::now());
         let gone = gone.into_iter().collect();
         Ok(Some(Absent { gone, unasked }))
+    }
+
+    /// Which of these have a Node now. Of more than are asked for in one look the rest has none yet.
+    pub(super) async fn alive(
+        &self,
+        nodes: BTreeMap<NodeUid, NodeName>,
+    ) -> Result<BTreeSet<NodeUid>, StepError> {
+        let asked: Vec<(NodeUid, NodeName)> = nodes.into_iter().take(MOST_ASKED).collect();
+        let gone = self.store.departed(&asked).await?;
+        let uids = asked.into_iter().map(|(uid, _)| uid);
+        Ok(uids.filter(|uid| !gone.contains(uid)).collect())
     }
 
     /// Says what was revoked, and what waits for a person.

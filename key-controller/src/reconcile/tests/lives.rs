@@ -297,6 +297,61 @@ async fn cp10_a_certificate_that_contradicts_the_restored_ledger_stops_it() {
 }
 
 #[tokio::test]
+async fn cp10_a_node_of_another_cluster_with_the_same_root_is_not_taken_over() {
+    let scene = Scene::new("");
+    scene.store.ask(1);
+    scene.step(&mut scene.controller()).await;
+    let mut ledger = scene.ledger.now();
+    ledger.nodes.clear();
+    scene.ledger.put(ledger);
+    scene.store.set_gone(vec![identity(1).uid]);
+    let mut controller = scene.controller();
+
+    scene.step(&mut controller).await;
+
+    assert_eq!(scene.ledger.now().nodes.len(), 0);
+    assert!(controller.tally.read().ledger_old);
+    scene.store.set_gone(Vec::new());
+    scene.step(&mut controller).await;
+    assert_eq!(scene.ledger.now().nodes.len(), 1);
+}
+
+#[tokio::test]
+async fn cp10_a_ledger_restored_alone_learns_its_revocations_from_the_signed_list() {
+    let mut scene = Scene::new("");
+    let mut controller = scene.controller();
+    scene.store.ask(1);
+    scene.step(&mut controller).await;
+    let yesterday = scene.ledger.now();
+    scene.store.ask(2);
+    scene.step(&mut controller).await;
+    scene.now = scene.now.plus(Duration::from_secs(60));
+    scene.store.set_gone(vec![identity(1).uid, identity(2).uid]);
+    controller.departures.forget_when();
+    scene.step(&mut controller).await;
+    let before = scene.list();
+    scene.ledger.put(yesterday);
+    // The one is back by name and UID, and asks.
+    scene.store.set_gone(Vec::new());
+    let ids = [1, 2].map(|number| {
+        let (request, stamp) = asks(number, &key(number));
+        scene.store.leave(5, request, stamp)
+    });
+
+    let mut controller = scene.controller();
+    scene.step(&mut controller).await;
+
+    assert!(!controller.tally.read().ledger_old, "nothing stops it");
+    for entry in &before.entries {
+        let subjects: Vec<_> = scene.list().entries.iter().map(|one| one.subject).collect();
+        assert!(subjects.contains(&entry.subject), "{:?}", entry.subject);
+    }
+    for id in ids {
+        assert_eq!(scene.store.state(&id), RequestState::Refused);
+    }
+}
+
+#[tokio::test]
 async fn a_node_that_waits_is_shown_with_the_reason() {
     let scene = Scene::new("");
     let (request, mut stamp) = asks(1, &key(1));
