@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::pace::{LONGEST_SLEEP, RETRY_AFTER, step};
+use super::pace::{LONGEST_SLEEP, RETRY_AFTER, Stepped, step};
 use super::{Ended, check_against, now, random};
 use crate::config::{InKubernetes, Settings};
 use crate::http::{self, Source};
@@ -169,8 +169,8 @@ async fn lead(
             () = lost(standing.clone()) => continue,
             stepped = step(&mut controller, signing, tally) => stepped?,
         };
-        if stepped != LONGEST_SLEEP {
-            sleep(stepped).await;
+        if stepped == Stepped::Unfinished {
+            sleep(RETRY_AFTER).await;
             continue;
         }
         sleep(SHORTEST_SLEEP).await;

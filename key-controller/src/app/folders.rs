@@ -7,7 +7,7 @@ use anyhow::Result;
 use cluster_store::{ClusterStore, DirectoryStore, StoreChanges};
 use tracing::info;
 
-use super::pace::{LONGEST_SLEEP, step};
+use super::pace::{LONGEST_SLEEP, RETRY_AFTER, Stepped, step};
 use super::{Ended, check_against};
 use crate::config::Settings;
 use crate::http::{self, Source};
@@ -52,15 +52,19 @@ pub(super) async fn serve(
     let mut controller = Controller::new(store, home, settings, signer, tally.clone());
     loop {
         let stamp = file.stamp();
-        let pause = step(&mut controller, Signing::Allowed, &tally).await?;
+        let stepped = step(&mut controller, Signing::Allowed, &tally).await?;
         let ledger_changed = async {
             while file.stamp() == stamp {
                 tokio::time::sleep(LEDGER_POLL).await;
             }
         };
+        let pause = match stepped {
+            Stepped::Whole => LONGEST_SLEEP,
+            Stepped::Unfinished => RETRY_AFTER,
+        };
         tokio::select! {
-            () = changes.changed(), if pause == LONGEST_SLEEP => {}
-            () = ledger_changed, if pause == LONGEST_SLEEP => {}
+            () = changes.changed(), if stepped == Stepped::Whole => {}
+            () = ledger_changed, if stepped == Stepped::Whole => {}
             () = tokio::time::sleep(pause) => {}
             () = ended.wait() => break,
         }

@@ -17,18 +17,27 @@ pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Pause after a failed step (a guess).
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Makes a step and says how long to sleep unless woken; `RETRY_AFTER` is slept in any case.
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stepped {
+    /// To its end: the next is due when something changes, or after [`LONGEST_SLEEP`].
+    Whole,
+    /// In the middle: the next is due after [`RETRY_AFTER`], whatever changes.
+    Unfinished,
+}
+
+/// Makes a step.
 pub(super) async fn step<S: ClusterStore>(
     controller: &mut Controller<S>,
     signing: Signing,
     tally: &Tally,
-) -> Result<Duration> {
+) -> Result<Stepped> {
     match controller.step(signing, now()?, &mut random()).await {
-        Ok(()) => Ok(LONGEST_SLEEP),
+        Ok(()) => Ok(Stepped::Whole),
         Err(error) if error.may_pass() => {
             error!(error = %chain(&error), "Step not finished, trying again");
             tally.change(|counts| counts.failed_steps += 1);
-            Ok(RETRY_AFTER)
+            Ok(Stepped::Unfinished)
         }
         Err(error) => Err(error.into()),
     }
