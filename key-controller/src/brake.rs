@@ -76,8 +76,13 @@ pub(crate) fn revoke_departed(ledger: &mut Ledger, absent: &Absent, now: UnixTim
     let brakes = recent > MOST && recent * SHARE > all;
     let mut braked = Braked::default();
     for (uid, node) in &mut ledger.nodes {
+        let (is_believed, is_unrevoked) = (node.is_live(now), node.revoked_until.is_none());
         match &mut node.departed {
-            Some(departure) if node.revoked_until.is_none() && !departure.held => {
+            // Nobody believes its certificates any more: only its name and ranges are at stake.
+            Some(_) if !is_believed && absent.gone.contains(uid) && is_unrevoked => {
+                braked.revoked.push(*uid);
+            }
+            Some(departure) if is_unrevoked && !departure.held => {
                 if brakes {
                     departure.held = true;
                     braked.newly_held.push(*uid);

@@ -10,8 +10,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use cluster_store::{
-    ClusterStore, Published, RefusedEntry, RequestId, RequestState, Requester, StoreError,
-    StoredRequest,
+    ClusterStore, Published, RefusedEntry, RequestId, RequestState, Requester, Requests,
+    StoreError, StoredRequest,
 };
 use node_identity::{NodeCertificateTerms, NodeName, NodeUid, RevocationList, UnixTime};
 use rand_core::CryptoRng;
@@ -151,18 +151,16 @@ impl<S: ClusterStore> Controller<S> {
         now: UnixTime,
         random: &mut impl CryptoRng,
     ) -> Result<(), StepError> {
-        let found = self.store.requests().await?;
-        let mut open: Vec<&StoredRequest> = found
-            .requests
-            .iter()
-            .filter(|request| is_open(request.state))
-            .collect();
-        let absent = self.gone().await?;
-        if signing == Signing::Withheld {
-            open.clear();
-        }
+        let absent = self.gone(now).await?;
         // Read before the ledger, which is then at least as new as anything published from it.
         let published = self.store.published().await?;
+        // Last, as what is said of Pods and Nodes is to be young. What cannot be granted is not asked.
+        let found = match signing {
+            Signing::Allowed => self.store.requests().await?,
+            Signing::Withheld => Requests::default(),
+        };
+        let is_waiting = |request: &&StoredRequest| is_open(request.state);
+        let open: Vec<&StoredRequest> = found.requests.iter().filter(is_waiting).collect();
         let signed = evidence::own_list(&published, self.signer.root());
         let signed = signed.as_ref();
         let look = Found {
@@ -193,7 +191,9 @@ impl<S: ClusterStore> Controller<S> {
             let totals = self.tally.read().refused;
             warn!(more, ?totals, "More enrolments refused than are named");
         }
-        self.sweep(&found.requests).await?;
+        if signing == Signing::Allowed {
+            self.sweep(&found.requests).await?;
+        }
         match failed {
             Some(error) => Err(error.into()),
             None => Ok(()),

@@ -131,3 +131,21 @@ fn cp08_nodes_not_yet_asked_for_count_before_the_first_is_revoked() {
     revoke_departed(&mut ledger, &rest, NOW.plus(WINDOW * 9));
     assert_eq!(held(&ledger).count(), 50);
 }
+
+#[test]
+fn a_held_node_whose_certificates_have_ended_is_revoked_once_it_is_found_gone_again() {
+    let mut ledger = test_ledger(20, NOW);
+    let gone = uids(&ledger, 0..20);
+    revoke_gone(&mut ledger, &gone, NOW);
+    let later = NOW.plus(Duration::from_secs(73 * 3600));
+    let unasked = Absent {
+        gone: BTreeSet::new(),
+        unasked: gone.clone(),
+    };
+
+    let waits = revoke_departed(&mut ledger, &unasked, later);
+    let asked = revoke_gone(&mut ledger, &gone, later);
+
+    assert_eq!((waits.revoked.len(), asked.revoked.len()), (0, 20));
+    assert_eq!(held(&ledger).count(), 0);
+}

@@ -34,14 +34,20 @@ pub(super) struct Departures {
 
 impl Departures {
     /// Which of the missing nodes are asked for: those after the last ones, round and round. Who is
-    /// held was asked for.
-    fn turn(&mut self, missing: &BTreeSet<NodeUid>, ledger: &Ledger) -> Vec<(NodeUid, NodeName)> {
+    /// held was asked for, and is again when its certificates have ended.
+    fn turn(
+        &mut self,
+        missing: &BTreeSet<NodeUid>,
+        ledger: &Ledger,
+        now: UnixTime,
+    ) -> Vec<(NodeUid, NodeName)> {
         let from = self.last.map_or(Bound::Unbounded, Bound::Excluded);
         let after = missing.range((from, Bound::Unbounded));
         let up_to = self.last.map(|last| missing.range(..=last));
         let named = after.chain(up_to.into_iter().flatten()).filter_map(|uid| {
             let node = ledger.nodes.get(uid)?;
-            (!node.departed.is_some_and(|it| it.held)).then(|| (*uid, node.name.clone()))
+            let is_held = node.departed.is_some_and(|it| it.held) && node.is_live(now);
+            (!is_held).then(|| (*uid, node.name.clone()))
         });
         let asked: Vec<(NodeUid, NodeName)> = named.take(MOST_ASKED).collect();
         self.last = asked.last().map(|(uid, _)| *uid);
@@ -66,7 +72,7 @@ pub(super) struct Revoked {
 
 impl<S: ClusterStore> Controller<S> {
     /// Which of the nodes are gone, where it is time to ask.
-    pub(super) async fn gone(&mut self) -> Result<Option<Absent>, StepError> {
+    pub(super) async fn gone(&mut self, now: UnixTime) -> Result<Option<Absent>, StepError> {
         let is_due = |last: Instant| last.elapsed() >= ASK_EVERY;
         if !self.departures.asked.is_none_or(is_due) {
             return Ok(None);
@@ -81,7 +87,7 @@ impl<S: ClusterStore> Controller<S> {
             .collect();
         let missing = self.store.missing(&nodes).await?;
         let mut unasked: BTreeSet<NodeUid> = missing.into_iter().collect();
-        let asked = self.departures.turn(&unasked, &ledger);
+        let asked = self.departures.turn(&unasked, &ledger, now);
         let gone = self.store.departed(&asked).await?;
         for (uid, _) in &asked {
             unasked.remove(uid);

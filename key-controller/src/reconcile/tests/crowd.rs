@@ -118,9 +118,12 @@ async fn cp15_while_signing_is_withheld_requests_wait_and_revocations_are_made()
     scene.store.set_gone(vec![identity(1).uid]);
     controller.departures.forget_when();
 
+    let listed = scene.store.listed();
     let mut random = random();
     let withheld = controller.step(Signing::Withheld, scene.now, &mut random);
     withheld.await.unwrap();
+
+    assert_eq!(scene.store.listed(), listed, "no Pod or Node is asked for");
 
     assert_eq!(scene.store.state(&second), RequestState::Waiting);
     assert_eq!(scene.list().entries.len(), 2, "node 1 and its key");

@@ -20,6 +20,8 @@ struct Content {
     nodes: BTreeMap<NodeUid, PublishedNode>,
     requests: BTreeMap<RequestId, StoredRequest>,
     gone: Vec<NodeUid>,
+    /// How often requests were read, and their Pods and Nodes asked for.
+    listed: usize,
     /// Whose Nodes were asked for.
     asked: Vec<NodeUid>,
     views: Vec<NodeView>,
@@ -127,6 +129,10 @@ impl MemoryStore {
         self.content().gone = gone;
     }
 
+    pub(super) fn listed(&self) -> usize {
+        self.content().listed
+    }
+
     pub(super) fn asked(&self) -> Vec<NodeUid> {
         self.content().asked.clone()
     }
@@ -229,7 +235,8 @@ impl ClusterStore for MemoryStore {
     }
 
     async fn requests(&self) -> Result<Requests, StoreError> {
-        let content = self.content();
+        let mut content = self.content();
+        content.listed += 1;
         Ok(Requests {
             requests: content.requests.values().cloned().collect(),
             refused: Vec::new(),
