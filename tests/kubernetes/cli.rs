@@ -17,6 +17,7 @@ use crate::enrolment::still_well;
 use crate::nodes::is_out;
 use crate::shared::PAIR;
 
+const LIMIT: Duration = Duration::from_secs(60);
 /// Where everything that `sotto install` makes is.
 const ALL: &str = "crd,namespace,serviceaccount,clusterrole,clusterrolebinding,role,rolebinding,\
                    daemonset,deployment,secret,poddisruptionbudget,validatingadmissionpolicy,\
@@ -26,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases![
         sotto_shows_a_cluster_and_verifies_its_nodes,
         kl12_sotto_revoke_puts_a_node_out_within_its_budget,
+        a_node_with_a_new_key_waits_for_sotto_approve,
         sotto_install_makes_a_root_once_and_changes_nothing_again,
         sotto_install_goes_on_where_it_was_interrupted,
     ]
@@ -111,6 +113,29 @@ fn kl12_sotto_revoke_puts_a_node_out_within_its_budget(lab: &Lab) -> Result<()> 
         .kubectl(&[&take_back[..], &[&revoked]].concat());
     ensure!(said.is_err(), "a revocation was taken back: {said:?}");
     Ok(())
+}
+
+fn a_node_with_a_new_key_waits_for_sotto_approve(lab: &Lab) -> Result<()> {
+    let pair = KubernetesPair::raise(lab)?;
+    let place = pair.cluster.api.place();
+    says(place, &["approve", "bob", "--yes"], 1, "no request")?;
+    // Bob's disk is lost; his certificate lives.
+    pair.bob.daemon.stop()?;
+    pair.bob
+        .node
+        .shell("rm -rf /var/lib/sotto /run/sotto/*key*")?;
+    let daemon = pair.bob.node.launch(&DaemonSettings::default())?;
+    daemon.wait_for_log("Certificate request is pending", LIMIT)?;
+    let accepted = || daemon.log().matches("Certificate accepted").count();
+    ensure!(accepted() == 1, "nobody was asked");
+    let approved = wait::until_some("bob to be approved", LIMIT, || {
+        let (code, said) = sotto(place, &["approve", "bob", "--yes"]).ok()?;
+        (code == 0).then_some(said)
+    })?;
+    ensure!(approved.contains("approved"), "{approved}");
+    // The daemon looks again at what it is certified once a minute.
+    wait::until("bob's second certificate", 2 * LIMIT, || accepted() == 2)?;
+    wait::until("the pods to talk", LIMIT, || still_well(&pair).is_ok())
 }
 
 /// An empty cluster, and how Sotto is installed into it.
