@@ -15,7 +15,6 @@ use sotto_tests::{traffic, wait};
 
 use crate::enrolment::still_well;
 use crate::nodes::is_out;
-use crate::shared::PAIR;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Where everything that `sotto install` makes is.
@@ -56,43 +55,46 @@ fn says(place: &Place, arguments: &[&str], code: i32, wanted: &str) -> Result<St
     Ok(said)
 }
 
-fn sotto_shows_a_cluster_and_verifies_its_nodes(_: &Lab) -> Result<()> {
-    PAIR.with(|_, pair| {
-        let place = pair.cluster.api.place();
-        let peers = says(place, &["peers"], 0, "alice")?;
-        ensure!(
-            peers.contains("bob") && peers.contains("Verified"),
-            "{peers}"
-        );
-        says(place, &["peers", "bob"], 0, "bob")?;
-        says(place, &["peers", "nobody"], 1, "nobody")?;
-        let json = says(place, &["peers", "-o", "json"], 0, "alice")?;
-        serde_json::from_str::<Value>(&json).with_context(|| json.clone())?;
-        says(place, &["status"], 0, "Nodes")?;
+fn sotto_shows_a_cluster_and_verifies_its_nodes(lab: &Lab) -> Result<()> {
+    // One of its own: others leave stopped nodes behind, and those are not well.
+    let pair = &KubernetesPair::raise(lab)?;
+    let place = pair.cluster.api.place();
+    wait::until("sotto to call all well", LIMIT, || {
+        sotto(place, &["status"]).is_ok_and(|(code, _)| code == 0)
+    })?;
+    let peers = says(place, &["peers"], 0, "alice")?;
+    ensure!(
+        peers.contains("bob") && peers.contains("Verified"),
+        "{peers}"
+    );
+    says(place, &["peers", "bob"], 0, "bob")?;
+    says(place, &["peers", "nobody"], 1, "nobody")?;
+    let json = says(place, &["peers", "-o", "json"], 0, "alice")?;
+    serde_json::from_str::<Value>(&json).with_context(|| json.clone())?;
+    says(place, &["status"], 0, "Nodes")?;
 
-        says(
-            place,
-            &["identity", "bob", "--pin", pair.cluster.pin()],
-            0,
-            "bob",
-        )?;
-        let foreign = format!("sha256:{}", "7".repeat(64));
-        says(place, &["identity", "bob", "--pin", &foreign], 1, "bob")?;
-        says(place, &["identity", "nobody"], 1, "nobody")?;
+    says(
+        place,
+        &["identity", "bob", "--pin", pair.cluster.pin()],
+        0,
+        "bob",
+    )?;
+    let foreign = format!("sha256:{}", "7".repeat(64));
+    says(place, &["identity", "bob", "--pin", &foreign], 1, "bob")?;
+    says(place, &["identity", "nobody"], 1, "nobody")?;
 
-        let (_, healthy) = sotto(place, &["doctor"])?;
-        let binding = [
-            "delete",
-            "validatingadmissionpolicybinding",
-            "sotto-node-status",
-        ];
-        pair.cluster.api.kubectl(&binding)?;
-        let ill = says(place, &["doctor"], 1, "sotto-node-status");
-        pair.cluster.apply(&pair.cluster.manifest())?;
-        let ill = ill?;
-        ensure!(ill != healthy, "the doctor saw nothing: {ill}");
-        still_well(pair)
-    })
+    let (_, healthy) = sotto(place, &["doctor"])?;
+    let binding = [
+        "delete",
+        "validatingadmissionpolicybinding",
+        "sotto-node-status",
+    ];
+    pair.cluster.api.kubectl(&binding)?;
+    let ill = says(place, &["doctor"], 1, "sotto-node-status");
+    pair.cluster.apply(&pair.cluster.manifest())?;
+    let ill = ill?;
+    ensure!(ill != healthy, "the doctor saw nothing: {ill}");
+    still_well(pair)
 }
 
 fn kl12_sotto_revoke_puts_a_node_out_within_its_budget(lab: &Lab) -> Result<()> {
