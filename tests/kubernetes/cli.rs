@@ -56,7 +56,7 @@ fn says(place: &Place, arguments: &[&str], code: i32, wanted: &str) -> Result<St
 }
 
 fn sotto_shows_a_cluster_and_verifies_its_nodes(lab: &Lab) -> Result<()> {
-    // One of its own: others leave stopped nodes behind, and those are not well.
+    // One of its own: others leave nodes behind that are not well, such as one that stays pending.
     let pair = &KubernetesPair::raise(lab)?;
     let place = pair.cluster.api.place();
     wait::until("sotto to call all well", LIMIT, || {
