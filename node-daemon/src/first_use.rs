@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use cluster_store::PublishedRoot;
 use node_identity::{Pin, RootCertificate, TrustDomain};
 use node_status::RootPin;
+use service_log::chain;
+use tracing::warn;
 
 use crate::config::{Config, FirstUse};
 
@@ -95,12 +97,19 @@ pub(crate) fn keep(config: &Config, pin: Pin) -> Result<()> {
         .context("keep the pin of the first root")
 }
 
-/// Forgets the pin that was kept, once one that is given stands for it.
-///
-/// # Errors
-/// When the file cannot be removed.
-pub(crate) fn forget(config: &Config) -> Result<()> {
-    kept_files::remove(&file(config)).context("forget the pin of the first root")
+/// Forgets the pin that was kept, once one that is given stands for it. A disk that refuses keeps no
+/// node out: the next start tries again.
+pub(crate) fn forget(config: &Config) {
+    let path = file(config);
+    if path.symlink_metadata().is_err() {
+        return;
+    }
+    if let Err(error) = kept_files::remove(&path) {
+        warn!(
+            error = chain(&error),
+            "Pin of the first root is not forgotten, the next start tries again"
+        );
+    }
 }
 
 fn kept(config: &Config) -> Result<Option<Pin>> {
@@ -207,7 +216,7 @@ mod tests {
         assert!(said.contains(&kept.to_string()) && said.contains(&other.to_string()));
         assert_eq!(said.lines().count(), 1);
         assert_eq!((both.pins, both.why), (vec![other, kept], RootPin::Given));
-        forget(&config).unwrap();
+        forget(&config);
         config.pins = vec![other];
         assert_eq!(in_force(&config).unwrap().why, RootPin::Given);
     }

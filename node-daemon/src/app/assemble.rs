@@ -58,7 +58,7 @@ impl State {
         let cluster = &config.cluster_pod_ranges;
         let pins = first_use::in_force(config)?;
         if pins.why == RootPin::Given {
-            first_use::forget(config)?;
+            first_use::forget(config);
         }
         let peers = Peers::new(id.uid, key, &pins.pins, cluster, floor, revocations);
         let tunnel_keys = keys::tunnel_key_file(&config.runtime_directory);
