@@ -69,7 +69,7 @@ fn nd01_ranges_of_others_or_outside_the_cluster_are_refused(_: &Lab) -> Result<(
     PAIR.with(|_, pair| {
         for (nth, (ranges, reason)) in [
             (&["10.244.2.0/24"][..], "range_taken"),
-            (&["10.244.0.0/16"], "range_taken"),
+            (&["10.244.0.0/16"], "range_too_large"),
             (&["10.244.2.64/26"], "range_taken"),
             (&["10.96.5.0/24"], "ranges_outside_cluster"),
             (&["0.0.0.0/0"], "malformed_range"),
