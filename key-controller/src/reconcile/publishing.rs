@@ -1,9 +1,9 @@
 //! Publishes what the ledger says and the store lacks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_store::{ClusterStore, Published, PublishedNode, PublishedRoot, StoreError};
-use node_identity::{NodeName, NodeUid, RevocationList, UnixTime};
+use node_identity::{NodeUid, RevocationList, UnixTime};
 use tracing::{error, info};
 
 use super::{Controller, Settled, StepError};
@@ -66,9 +66,11 @@ impl<S: ClusterStore> Controller<S> {
         self.signed.retain(|uid, _| ledger.nodes.contains_key(uid));
         self.withdrawn.retain(|uid| ledger.nodes.contains_key(uid));
         let newer = settled.evidence.nodes();
+        let by_uid = by_uid(found);
         let known = ledger.nodes.iter().filter(|(uid, _)| !newer.contains(uid));
         for (uid, node) in known {
-            let mut there = entries(found, uid, &node.name);
+            let filed = by_uid.get(uid).into_iter().flatten();
+            let mut there = filed.filter(|there| there.may_be(uid, &node.name));
             if node.revoked_until.is_some() {
                 // What stands under a name goes with its Node, which the store looks after.
                 if there.any(|there| !there.is_empty() || there.name.is_some()) {
@@ -152,14 +154,11 @@ impl<S: ClusterStore> Controller<S> {
     }
 }
 
-fn entries<'a>(
-    found: &'a Published,
-    uid: &NodeUid,
-    name: &NodeName,
-) -> impl Iterator<Item = &'a PublishedNode> {
-    let (uid, name) = (*uid, name.clone());
-    found
-        .nodes
-        .iter()
-        .filter(move |node| node.may_be(&uid, &name))
+/// Everything that claims a UID, so that the whole ledger is compared in one pass.
+fn by_uid(found: &Published) -> BTreeMap<NodeUid, Vec<&PublishedNode>> {
+    let mut by_uid: BTreeMap<NodeUid, Vec<&PublishedNode>> = BTreeMap::new();
+    for node in &found.nodes {
+        by_uid.entry(node.uid).or_default().push(node);
+    }
+    by_uid
 }
