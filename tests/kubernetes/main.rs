@@ -25,21 +25,8 @@ mod walk;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
-use sotto_tests::isolation;
-
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    if !arguments.list
-        && isolation::refusal().is_none()
-        && let Err(error) = isolation::enter()
-    {
-        eprintln!("error: {error:#}");
-        return ExitCode::FAILURE;
-    }
-    // An API server starts on one core; the rest is mostly waiting.
-    arguments.test_threads = arguments.test_threads.or(Some(3));
-    let modules = [
+    sotto_tests::case::run([
         // The longest first: it waits most of the time.
         outages::cases(),
         ledger::cases(),
@@ -52,11 +39,5 @@ fn main() -> ExitCode {
         privileges::cases(),
         chart::cases(),
         walk::cases(),
-    ];
-    let trials = modules
-        .into_iter()
-        .flatten()
-        .map(sotto_tests::case::Case::into_trial)
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    ])
 }

@@ -22,21 +22,8 @@ mod wires;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Arguments;
-use sotto_tests::isolation;
-
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    if !arguments.list
-        && isolation::refusal().is_none()
-        && let Err(error) = isolation::enter()
-    {
-        eprintln!("error: {error:#}");
-        return ExitCode::FAILURE;
-    }
-    // Labs are mostly waiting; more at a time would starve timers on a machine of two cores.
-    arguments.test_threads = arguments.test_threads.or(Some(3));
-    let modules = [
+    sotto_tests::case::run([
         // The longest first: it waits most of the time.
         keys::cases(),
         cni::cases(),
@@ -49,11 +36,5 @@ fn main() -> ExitCode {
         hostile::cases(),
         dishonest::cases(),
         guard::cases(),
-    ];
-    let trials = modules
-        .into_iter()
-        .flatten()
-        .map(sotto_tests::case::Case::into_trial)
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    ])
 }

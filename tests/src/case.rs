@@ -1,10 +1,11 @@
-//! A test of the netns target: a function that is handed an empty lab.
+//! A test of real programs: a function that is handed an empty lab, and how a target runs them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::isolation;
 use crate::lab::{Lab, Wires};
@@ -32,10 +33,28 @@ macro_rules! cases {
     };
 }
 
+/// The `main` of a target: isolates the process, then runs its modules' tests, three at a time
+/// unless told otherwise. Labs and API servers are mostly waiting; more at a time would starve
+/// timers on a machine of two cores.
+pub fn run(modules: impl IntoIterator<Item = Vec<Case>>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    if !arguments.list
+        && isolation::refusal().is_none()
+        && let Err(error) = isolation::enter()
+    {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    arguments.test_threads = arguments.test_threads.or(Some(3));
+    let cases = modules.into_iter().flatten();
+    let trials = cases.map(Case::into_trial).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
 impl Case {
     /// The test as the harness knows it: ignored, with the reason, where no lab can be built,
     /// but failed in CI, where that would hide that nothing was tested.
-    pub fn into_trial(self) -> Trial {
+    fn into_trial(self) -> Trial {
         let refusal = isolation::refusal();
         let ci = std::env::var_os("CI").is_some();
         let name = self.name;
