@@ -1,12 +1,17 @@
-//! The way to the API server: from inside the cluster, or with a person's kubeconfig.
+//! The way to the API server: from inside the cluster, or with a person's kubeconfig; and how to
+//! read what anybody may have written there ([`Lenient`]).
 //!
 //! Owns which configuration is used and how long a connection may take or stay silent. What is
 //! asked, how often, and what an answer means belongs to whoever asks.
+
+mod lenient;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
+
+pub use lenient::Lenient;
 
 /// Where a pod finds its token.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";

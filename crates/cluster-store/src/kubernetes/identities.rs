@@ -4,13 +4,13 @@
 //! wants it revoked.
 
 use cluster_api::{NodeIdentity, NodeIdentitySpec, decode, encode};
+use cluster_client::Lenient;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use node_identity::{NodeCertificate, NodeName, NodeUid};
 use serde_json::json;
 
 use super::faults::{failed, is_absent, is_conflict};
-use super::lenient::Lenient;
 use super::objects::{ATTEMPTS, contended, remove};
 use super::shelf::{Found, Kept};
 use super::watches::guarded;

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use cluster_client::Lenient;
 use futures_util::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -13,7 +14,6 @@ use node_identity::{NodeName, NodeUid};
 
 use super::ControllerScope;
 use super::faults::failed;
-use super::lenient::Lenient;
 use super::requests::Open;
 use super::shelf::{Found, Kept};
 use super::watches::Watched;

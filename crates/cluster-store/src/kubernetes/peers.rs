@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_api::{IdentityState, Peer, PeerSpec, PeerStatus};
+use cluster_client::Lenient;
 use futures_util::{StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::faults::{failed, is_absent};
-use super::lenient::Lenient;
 use super::nodes::is_gone;
 use super::objects::remove;
 use super::roots::time;

@@ -10,6 +10,7 @@ use cluster_api::{
     AWAITS_APPROVAL, CONTROLLER_APPROVED, OPERATOR_APPROVED, PENDING_CONDITION, REFUSED,
     REQUEST_LABEL, SIGNER_NAME, pem,
 };
+use cluster_client::Lenient;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestSpec,
@@ -21,7 +22,6 @@ use kube::{Api, Resource, ResourceExt};
 use node_identity::NodeName;
 
 use super::faults::{failed, is_absent, is_conflict};
-use super::lenient::Lenient;
 use super::objects::{ATTEMPTS, contended};
 use super::shelf::{Found, Kept};
 use super::watches::guarded;

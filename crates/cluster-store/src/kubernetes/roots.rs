@@ -1,6 +1,7 @@
 //! `RevocationList`: a root and what it has revoked, named after the root's pin.
 
 use cluster_api::{RevocationList, RevocationListSpec, encode, object_name};
+use cluster_client::Lenient;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -10,7 +11,6 @@ use serde_json::{Map, Value, json};
 
 use super::faults::{failed, is_absent, is_conflict};
 use super::identities::bytes;
-use super::lenient::Lenient;
 use super::objects::{ATTEMPTS, contended};
 use super::shelf::{Found, Kept};
 use super::watches::guarded;

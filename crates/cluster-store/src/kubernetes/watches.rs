@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cluster_client::Lenient;
 use futures_util::{Stream, StreamExt};
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
@@ -20,7 +21,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
-use super::lenient::Lenient;
 use super::patience::chance_of;
 use super::shelf::{Found, Kept, Shelf};
 use crate::StoreChanges;

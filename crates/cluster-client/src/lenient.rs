@@ -1,15 +1,12 @@
-//! An object as anybody may have written it: reading one never fails, so that one that is malformed
-//! takes no list and no watch with it.
-//!
-//! The API server takes a time of the year 10000 in `metadata.managedFields` of any object, and in a
+//! [`Lenient`]. The API server takes a time of the year 10000 in `metadata.managedFields` of any object, and in a
 //! kind without a schema whatever nests a hundred deep; neither can be read as what it should be.
 //! So who wrote which field is passed over unread, and so is what lies too deep.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
+use kube::core::ObjectMeta;
 use serde::de::{
     Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess,
     SeqAccess, Visitor,
@@ -23,9 +20,11 @@ const DEPTH: u8 = 32;
 /// Who wrote which field and when; large, deep, and of no use here.
 const PASSED_OVER: &str = "managedFields";
 
-/// An object, or as much of its metadata as tells which one it is.
+/// An object as anybody may have written it, or as much of its metadata as tells which one it is.
+/// Reading one never fails, so that one that is malformed takes no list and no watch with it: use
+/// `Api<Lenient<K>>` for `Api<K>`. Its `managedFields` are not read.
 #[derive(Debug, Clone)]
-pub(super) struct Lenient<K>(pub(super) Result<K, ObjectMeta>);
+pub struct Lenient<K>(pub Result<K, ObjectMeta>);
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Lenient<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -158,30 +157,30 @@ impl<'de> Visitor<'de> for Shallow {
 
 #[cfg(test)]
 mod tests {
-    use cluster_api::NodeIdentity;
+    use k8s_openapi::api::core::v1::ConfigMap;
     use kube::ResourceExt;
     use kube::core::ObjectList;
 
     use super::*;
 
     /// A list with this object between two that are well.
-    fn listed(object: &str) -> Vec<Lenient<NodeIdentity>> {
+    fn listed(object: &str) -> Vec<Lenient<ConfigMap>> {
         let well = |name: &str| {
-            format!(r#"{{"metadata": {{"name": "{name}"}}, "spec": {{"nodeUID": "{name}"}}}}"#)
+            format!(r#"{{"metadata": {{"name": "{name}"}}, "data": {{"key": "{name}"}}}}"#)
         };
         let text = format!(
             r#"{{"kind": "List", "apiVersion": "v1", "metadata": {{}}, "items": [{}, {object}, {}]}}"#,
             well("one"),
             well("two")
         );
-        let list: ObjectList<Lenient<NodeIdentity>> = serde_json::from_str(&text).unwrap();
+        let list: ObjectList<Lenient<ConfigMap>> = serde_json::from_str(&text).unwrap();
         list.items
     }
 
     #[test]
     fn aw08_a_time_beyond_the_calendar_takes_no_list_with_it() {
         let object = r#"{"metadata": {"name": "late", "managedFields": [{"time": "10000-01-01T00:00:00Z"}]},
-            "spec": {"nodeUID": "late"}}"#;
+            "data": {"key": "late"}}"#;
 
         let found = listed(object);
 
@@ -195,9 +194,9 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
         let fields = format!(r#""managedFields": [{{"fieldsV1": {deep}}}]"#);
         for object in [
-            format!(r#"{{"metadata": {{"name": "deep"}}, "spec": {deep}}}"#),
-            format!(r#"{{"metadata": {{"name": "deep", {fields}}}, "spec": {{}}}}"#),
-            format!(r#"{{"metadata": {{"name": "deep", "labels": {deep}}}, "spec": {{}}}}"#),
+            format!(r#"{{"metadata": {{"name": "deep"}}, "data": {deep}}}"#),
+            format!(r#"{{"metadata": {{"name": "deep", {fields}}}, "data": []}}"#),
+            format!(r#"{{"metadata": {{"name": "deep", "labels": {deep}}}, "data": {{}}}}"#),
         ] {
             let found = listed(&object);
 
