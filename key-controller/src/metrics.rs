@@ -2,38 +2,17 @@
 
 use std::fmt;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use loopback_http::openmetrics::{self, Metrics, lone};
 
 use crate::tally::Counts;
-
-/// A metric's labels and value.
-type Sample = (Vec<(&'static str, &'static str)>, u64);
 
 /// Writes the counts.
 ///
 /// # Errors
 /// When a value cannot be written as text, which none of ours does.
 pub(crate) fn render(counts: Counts) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("sotto_controller");
-    registry.register_collector(Box::new(Snapshot(counts)));
-    let mut text = String::new();
-    text::encode(&mut text, &registry)?;
-    Ok(text)
-}
-
-#[derive(Debug)]
-struct Snapshot(Counts);
-
-impl Collector for Snapshot {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let counts = &self.0;
-        encode_requests(&mut encoder, counts)?;
-        let lone = |value| vec![(Vec::new(), value)];
+    openmetrics::render("sotto_controller", move |metrics| {
+        encode_requests(metrics, &counts)?;
         for (name, help, value) in [
             ("certificates_issued", "Certificates granted", counts.issued),
             ("nodes_revoked", "Nodes revoked", counts.revoked),
@@ -43,7 +22,7 @@ impl Collector for Snapshot {
                 counts.failed_steps,
             ),
         ] {
-            counter(&mut encoder, name, help, lone(value))?;
+            metrics.counter(name, help, lone(value))?;
         }
         for (name, help, value) in [
             (
@@ -63,7 +42,7 @@ impl Collector for Snapshot {
             ),
             ("ledger_nodes", "Nodes in the ledger", counts.ledger_nodes),
         ] {
-            gauge(&mut encoder, name, help, lone(value))?;
+            metrics.gauge(name, help, lone(value))?;
         }
         let alarm = |name, value| (vec![("alarm", name)], value);
         let alarms = vec![
@@ -71,16 +50,11 @@ impl Collector for Snapshot {
             alarm("policies_missing", u64::from(counts.policies_missing)),
             alarm("revocations_held", counts.held),
         ];
-        gauge(
-            &mut encoder,
-            "alarms",
-            "Not 0 while a person is needed",
-            alarms,
-        )
-    }
+        metrics.gauge("alarms", "Not 0 while a person is needed", alarms)
+    })
 }
 
-fn encode_requests(encoder: &mut DescriptorEncoder, counts: &Counts) -> fmt::Result {
+fn encode_requests(metrics: &mut Metrics<'_>, counts: &Counts) -> fmt::Result {
     let sample = |outcome, reason, value| (vec![("outcome", outcome), ("reason", reason)], value);
     let mut samples = vec![
         sample("issued", "", counts.issued),
@@ -88,52 +62,11 @@ fn encode_requests(encoder: &mut DescriptorEncoder, counts: &Counts) -> fmt::Res
     ];
     let refused = counts.refused.iter();
     samples.extend(refused.map(|(reason, value)| sample("refused", *reason, *value)));
-    counter(
-        encoder,
+    metrics.counter(
         "requests",
         "Requests for a certificate by what became of them",
         samples,
     )
-}
-
-fn gauge(
-    encoder: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    samples: Vec<Sample>,
-) -> fmt::Result {
-    let value = |value| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-    encode(encoder, (name, help, MetricType::Gauge), samples, value)
-}
-
-fn counter(
-    encoder: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    samples: Vec<Sample>,
-) -> fmt::Result {
-    encode(
-        encoder,
-        (name, help, MetricType::Counter),
-        samples,
-        ConstCounter::new,
-    )
-}
-
-fn encode<M: EncodeMetric>(
-    encoder: &mut DescriptorEncoder,
-    (name, help, kind): (&str, &str, MetricType),
-    samples: Vec<Sample>,
-    metric: impl Fn(u64) -> M,
-) -> fmt::Result {
-    let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
-    for (labels, value) in samples {
-        if labels.is_empty() {
-            return metric(value).encode(descriptor);
-        }
-        metric(value).encode(descriptor.encode_family(&labels)?)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

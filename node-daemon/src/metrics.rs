@@ -3,45 +3,25 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use loopback_http::openmetrics::{self, Metrics, Sample, lone};
 use node_status::{PeerStatus, TunnelStatus};
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
 
 use crate::telemetry::Telemetry;
-
-/// A metric's labels and value.
-type Sample<'a> = (Vec<(&'static str, &'a str)>, u64);
 
 /// Writes a snapshot.
 ///
 /// # Errors
 /// When a value cannot be written as text, which none of ours does.
 pub(crate) fn render(telemetry: Telemetry) -> Result<String, fmt::Error> {
-    let mut registry = Registry::with_prefix("sotto");
-    registry.register_collector(Box::new(Snapshot(telemetry)));
-    let mut text = String::new();
-    text::encode(&mut text, &registry)?;
-    Ok(text)
+    openmetrics::render("sotto", move |metrics| {
+        encode_node(metrics, &telemetry)?;
+        encode_events(metrics, &telemetry)?;
+        encode_guard(metrics, &telemetry)?;
+        encode_peers(metrics, &telemetry.status.peers)
+    })
 }
 
-#[derive(Debug)]
-struct Snapshot(Telemetry);
-
-impl Collector for Snapshot {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let telemetry = &self.0;
-        encode_node(&mut encoder, telemetry)?;
-        encode_events(&mut encoder, telemetry)?;
-        encode_guard(&mut encoder, telemetry)?;
-        encode_peers(&mut encoder, &telemetry.status.peers)
-    }
-}
-
-fn encode_node(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::Result {
+fn encode_node(metrics: &mut Metrics<'_>, telemetry: &Telemetry) -> fmt::Result {
     let status = &telemetry.status;
     let not_after = status.certificate.as_ref().map_or(0, |it| it.not_after);
     let overdue = status.certificate.as_ref();
@@ -49,7 +29,7 @@ fn encode_node(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::R
     let key_age = status.generation.as_ref().map_or(0, |it| it.age_seconds);
     let refused = status.refused.len() as u64;
     let ready = u64::from(status.is_ready());
-    let mut lone_gauge = |name, help, value| gauge(encoder, name, help, lone(value));
+    let mut lone_gauge = |name, help, value| metrics.gauge(name, help, lone(value));
     lone_gauge("ready", "1 when this node serves pods", ready)?;
     lone_gauge(
         "certificate_not_after_seconds",
@@ -88,8 +68,8 @@ fn encode_node(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::R
     )
 }
 
-fn encode_events(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::Result {
-    let mut lone_counter = |name, help, value| counter(encoder, name, help, lone(value));
+fn encode_events(metrics: &mut Metrics<'_>, telemetry: &Telemetry) -> fmt::Result {
+    let mut lone_counter = |name, help, value| metrics.counter(name, help, lone(value));
     lone_counter(
         "store_failures",
         "Failed operations on the store",
@@ -109,31 +89,23 @@ fn encode_events(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt:
     let drops = drops
         .map(|(reason, count)| (vec![("reason", *reason)], *count))
         .collect();
-    counter(
-        encoder,
-        "dropped_packets",
-        "Packets dropped by the lanes",
-        drops,
-    )?;
+    metrics.counter("dropped_packets", "Packets dropped by the lanes", drops)?;
     let refused = labelled("reason", &telemetry.refused_datagrams);
-    counter(
-        encoder,
+    metrics.counter(
         "control_datagrams_refused",
         "Control messages refused",
         refused,
     )
 }
 
-fn encode_guard(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::Result {
+fn encode_guard(metrics: &mut Metrics<'_>, telemetry: &Telemetry) -> fmt::Result {
     let guard = &telemetry.status.guard;
-    counter(
-        encoder,
+    metrics.counter(
         "plaintext_leak_packets",
         "Clear pod packets seen leaving on the underlay; must be 0",
         lone(guard.plaintext_leaks),
     )?;
-    counter(
-        encoder,
+    metrics.counter(
         "clear_injected_dropped",
         "Clear packets with pod addresses from outside, dropped",
         lone(guard.injected_dropped),
@@ -142,28 +114,21 @@ fn encode_guard(encoder: &mut DescriptorEncoder, telemetry: &Telemetry) -> fmt::
     let repairs = repairs
         .map(|(what, count)| (vec![("what", *what)], *count))
         .collect();
-    counter(
-        encoder,
-        "guard_repairs",
-        "What the watchdog put back",
-        repairs,
-    )?;
-    gauge(
-        encoder,
+    metrics.counter("guard_repairs", "What the watchdog put back", repairs)?;
+    metrics.gauge(
         "unwatched_interfaces",
         "Underlay interfaces on which a leak would not be seen; must be 0",
         lone(telemetry.unwatched_interfaces),
     )?;
     let drops = labelled("reason", &telemetry.guard_drops);
-    counter(
-        encoder,
+    metrics.counter(
         "guard_dropped_packets",
         "Packets dropped by the guard",
         drops,
     )
 }
 
-fn encode_peers(encoder: &mut DescriptorEncoder, peers: &[PeerStatus]) -> fmt::Result {
+fn encode_peers(metrics: &mut Metrics<'_>, peers: &[PeerStatus]) -> fmt::Result {
     let each = |value: &dyn Fn(&PeerStatus) -> Option<u64>| -> Vec<Sample<'_>> {
         let samples = peers.iter();
         samples
@@ -171,37 +136,29 @@ fn encode_peers(encoder: &mut DescriptorEncoder, peers: &[PeerStatus]) -> fmt::R
             .collect()
     };
     let up = each(&|peer| Some(u64::from(peer.tunnel == TunnelStatus::Up)));
-    gauge(
-        encoder,
+    metrics.gauge(
         "peer_tunnel_up",
         "1 when pod packets can travel to the peer",
         up,
     )?;
     let age = each(&|peer| peer.handshake_age_seconds);
-    gauge(
-        encoder,
+    metrics.gauge(
         "peer_handshake_age_seconds",
         "Age of the transport in use",
         age,
     )?;
     let sent = each(&|peer| Some(peer.sent_bytes));
-    counter(
-        encoder,
+    metrics.counter(
         "peer_sent_bytes",
         "Bytes of pods' packets sent to the peer",
         sent,
     )?;
     let received = each(&|peer| Some(peer.received_bytes));
-    counter(
-        encoder,
+    metrics.counter(
         "peer_received_bytes",
         "Bytes of pods' packets received from the peer",
         received,
     )
-}
-
-fn lone(value: u64) -> Vec<Sample<'static>> {
-    vec![(Vec::new(), value)]
 }
 
 fn labelled<'a>(label: &'static str, counts: &'a BTreeMap<String, u64>) -> Vec<Sample<'a>> {
@@ -209,46 +166,6 @@ fn labelled<'a>(label: &'static str, counts: &'a BTreeMap<String, u64>) -> Vec<S
         .iter()
         .map(|(name, count)| (vec![(label, name.as_str())], *count))
         .collect()
-}
-
-fn gauge(
-    encoder: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    samples: Vec<Sample<'_>>,
-) -> fmt::Result {
-    let value = |value| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-    encode(encoder, (name, help, MetricType::Gauge), samples, value)
-}
-
-fn counter(
-    encoder: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    samples: Vec<Sample<'_>>,
-) -> fmt::Result {
-    encode(
-        encoder,
-        (name, help, MetricType::Counter),
-        samples,
-        ConstCounter::new,
-    )
-}
-
-fn encode<M: EncodeMetric>(
-    encoder: &mut DescriptorEncoder,
-    (name, help, kind): (&str, &str, MetricType),
-    samples: Vec<Sample<'_>>,
-    metric: impl Fn(u64) -> M,
-) -> fmt::Result {
-    let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
-    for (labels, value) in samples {
-        if labels.is_empty() {
-            return metric(value).encode(descriptor);
-        }
-        metric(value).encode(descriptor.encode_family(&labels)?)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! Which pages there are, and what is on them, is the program's.
 
 mod bounded;
+pub mod openmetrics;
 
 use std::fmt::Debug;
 use std::future::IntoFuture;
