@@ -26,7 +26,7 @@ const SHARE: usize = 10;
 pub(crate) struct Absent {
     /// Asked for, and gone.
     pub(crate) gone: BTreeSet<NodeUid>,
-    /// Not asked for in this look.
+    /// Not asked for in this look, or without an answer.
     pub(crate) unasked: BTreeSet<NodeUid>,
 }
 

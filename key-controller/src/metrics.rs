@@ -21,6 +21,11 @@ pub(crate) fn render(counts: Counts) -> Result<String, fmt::Error> {
                 "Looks at the store that were not finished",
                 counts.failed_steps,
             ),
+            (
+                "nodes_unanswered",
+                "Questions whether a node is gone that got no answer",
+                counts.unknown_nodes,
+            ),
         ] {
             metrics.counter(name, help, lone(value))?;
         }

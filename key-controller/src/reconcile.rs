@@ -36,6 +36,10 @@ const KEEP_ANSWERS: Duration = Duration::from_secs(3600);
 /// once or twice (a guess).
 const MOST_TRIES: usize = 10;
 
+/// How old what is said of Pods and Nodes may be when it is decided on: the longest look of the store
+/// and the questions after it (a guess).
+const OLDEST_STAMPS: Duration = Duration::from_secs(30);
+
 /// How often it is said that nothing is granted (a guess).
 const ALARM_EVERY: Duration = Duration::from_secs(60);
 
@@ -69,6 +73,8 @@ pub(crate) enum Signing {
 struct Settled<'a> {
     ledger: Ledger,
     answers: Vec<Decided<'a>>,
+    /// How many requests wait for the next look, for what is known of their Pods and Nodes is old.
+    waiting: usize,
     evidence: Evidence,
     revoked: Revoked,
     /// Nodes whose certificate is newer than the ledger was.
@@ -151,9 +157,12 @@ impl<S: ClusterStore> Controller<S> {
         now: UnixTime,
         random: &mut impl CryptoRng,
     ) -> Result<(), StepError> {
-        let absent = self.gone(now).await?;
-        // Read before the ledger, which is then at least as new as anything published from it.
+        // The ledger is read after what is published, so it is at least as new as anything published
+        // from it, and so is one that is read anew after a conflict. Nothing is written on the word of
+        // one that is old by then: the write fails, and who is gone is judged against the newer one.
         let published = self.store.published().await?;
+        let ledger = self.ledger().await?;
+        let absent = self.gone(&ledger, now).await?;
         // Last, as what is said of Pods and Nodes is to be young. What cannot be granted is not asked.
         let found = match signing {
             Signing::Allowed => self.store.requests().await?,
@@ -169,8 +178,15 @@ impl<S: ClusterStore> Controller<S> {
             signed,
             absent: absent.as_ref(),
         };
-        let settled = self.settle(&look, now, random).await?;
+        let settled = self.settle(ledger, &look, now, random).await?;
         self.alarm(&settled.evidence);
+        if settled.waiting > 0 {
+            let requests = settled.waiting;
+            warn!(
+                requests,
+                "Pods and Nodes were asked for too long ago, these requests wait for the next look"
+            );
+        }
         self.tell_recovered(&settled.recovered).await;
         self.tally.change(|counts| {
             counts.ledger_version = settled.ledger.version;
@@ -200,22 +216,28 @@ impl<S: ClusterStore> Controller<S> {
         }
     }
 
+    /// Reads the ledger, which must be this root's: a leader that still has the old one ends.
+    async fn ledger(&self) -> Result<Ledger, LedgerError> {
+        let ledger = self.home.read().await?;
+        let own = self.signer.root().pin();
+        if ledger.pin == own {
+            return Ok(ledger);
+        }
+        let (found, own) = (Box::new(ledger.pin), Box::new(own));
+        Err(LedgerError::OtherRoot { found, own })
+    }
+
     /// Decides on one copy of the ledger and writes that, or decides again on what somebody else
     /// wrote in between.
     async fn settle<'a>(
-        &self,
+        &mut self,
+        mut before: Ledger,
         found: &Found<'a>,
         now: UnixTime,
         random: &mut impl CryptoRng,
     ) -> Result<Settled<'a>, StepError> {
         let mut alive = BTreeSet::new();
-        let own = self.signer.root().pin();
         for _ in 0..MOST_TRIES {
-            let before = self.home.read().await?;
-            if before.pin != own {
-                let (found, own) = (Box::new(before.pin), Box::new(own));
-                return Err(LedgerError::OtherRoot { found, own }.into());
-            }
             let mut settled = self.judge(&before, found, &alive, now, random);
             let strangers = settled.evidence.strangers(&settled.ledger);
             if !strangers.is_empty() && matches!(self.settings.home, Home::Kubernetes(_)) {
@@ -232,11 +254,12 @@ impl<S: ClusterStore> Controller<S> {
                 }
                 Err(LedgerError::Conflict { .. }) => {
                     debug!("Ledger was changed by another process, deciding again");
+                    before = self.ledger().await?;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        let expected = self.home.read().await?.version;
+        let expected = before.version;
         Err(LedgerError::Conflict { expected }.into())
     }
 
@@ -275,8 +298,10 @@ impl<S: ClusterStore> Controller<S> {
         }
         let revoked = departures::revoke(&mut ledger, found, now);
         let open = if evidence.is_empty() { found.open } else { &[] };
+        let moment = Instant::now();
+        let young = open.iter().filter(|one| is_young(&one.requester, moment));
         let mut answers = Vec::with_capacity(open.len());
-        for request in open {
+        for request in young {
             let (asked, requester) = (&request.request, &request.requester);
             let decision = decide(asked, requester, &ledger, &self.settings, now, random);
             enter(&decision, requester, &mut ledger);
@@ -291,6 +316,7 @@ impl<S: ClusterStore> Controller<S> {
         }
         revocations::renew_list(&mut ledger, now);
         Settled {
+            waiting: open.len() - answers.len(),
             ledger,
             answers,
             evidence,
@@ -341,6 +367,16 @@ fn is_open(state: RequestState) -> bool {
     match state {
         RequestState::Waiting | RequestState::Pending(_) => true,
         RequestState::Issued | RequestState::Refused => false,
+    }
+}
+
+/// Whether what is said of the requester may still be decided on.
+fn is_young(requester: &Requester, now: Instant) -> bool {
+    match requester {
+        Requester::Anybody => true,
+        Requester::Stamped(stamp) => stamp
+            .looked_up
+            .is_some_and(|at| now.saturating_duration_since(at) <= OLDEST_STAMPS),
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Counts {
     pub(crate) ledger_bytes: u64,
     /// Steps that were not finished.
     pub(crate) failed_steps: u64,
+    /// Questions whether a node is gone that got no answer.
+    pub(crate) unknown_nodes: u64,
     /// Whether this controller leads.
     pub(crate) leads: bool,
     /// Nothing is granted: the ledger is older than what was signed from it.

@@ -44,7 +44,7 @@ use tracing::debug;
 use crate::error::StoreError;
 use crate::published::{Published, PublishedNode, PublishedRoot};
 use crate::request::{Answer, EnrolmentRequest, RequestId, RequestState, Requests, StoredRequest};
-use crate::requester::Requester;
+use crate::requester::{Departed, Requester};
 use crate::view::{NodeView, Notice};
 use crate::{ClusterStore, MAX_ENVELOPES};
 use faults::failed;
@@ -262,7 +262,7 @@ impl ClusterStore for KubernetesStore {
         nodes::missing(&controller.nodes, nodes).await
     }
 
-    async fn departed(&self, nodes: &[(NodeUid, NodeName)]) -> Result<Vec<NodeUid>, StoreError> {
+    async fn departed(&self, nodes: &[(NodeUid, NodeName)]) -> Result<Departed, StoreError> {
         nodes::departed(&self.inner.client, nodes).await
     }
 
@@ -368,10 +368,11 @@ impl ClusterStore for KubernetesStore {
         };
         let open = controller.take_turns(open);
         let found = nodes::look_up(&self.inner.client, &controller.scope, open).await?;
-        controller.complain(found.iter().filter_map(|found| found.as_ref().err()));
+        controller.end_turn(found.last().map(|(id, _)| *id));
+        controller.complain(found.iter().filter_map(|(_, found)| found.as_ref().err()));
         let mut requests: Vec<StoredRequest> = found
             .into_iter()
-            .flatten()
+            .filter_map(|(_, found)| found.ok())
             .map(|open| StoredRequest {
                 id: open.id,
                 request: EnrolmentRequest {

@@ -30,7 +30,7 @@ pub use request::{
     Answer, DecodeError, EnrolmentRequest, PendingReason, RequestId, RequestState, Requests,
     StoredRequest, TokenProof,
 };
-pub use requester::{NodeSeen, PodSeen, Requester, Stamp};
+pub use requester::{Departed, NodeSeen, PodSeen, Requester, Stamp};
 pub use view::{IdentityView, NodeView, Notice, Severity};
 
 /// Most envelopes that one node may have published: the one in use and the one it moves to.
@@ -107,13 +107,13 @@ pub trait ClusterStore: Send + Sync + 'static {
     /// each of them: the caller bounds how many. A store that knows no nodes names none.
     ///
     /// # Errors
-    /// Any [`StoreError`].
+    /// Any [`StoreError`], when the store as a whole is away.
     fn departed(
         &self,
         nodes: &[(NodeUid, NodeName)],
-    ) -> impl Future<Output = Result<Vec<NodeUid>, StoreError>> + Send {
+    ) -> impl Future<Output = Result<Departed, StoreError>> + Send {
         let _ = nodes;
-        async { Ok(Vec::new()) }
+        async { Ok(Departed::default()) }
     }
 
     /// Shows people how far each node is with its identity (controller): all nodes, each time. A

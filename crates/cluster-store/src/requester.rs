@@ -1,6 +1,11 @@
 //! What a store can vouch for about who left a request.
 
 use std::net::IpAddr;
+use std::time::Instant;
+
+use node_identity::NodeUid;
+
+use crate::error::StoreError;
 
 /// Who left a request, as far as the store knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub struct Stamp {
     pub node: Option<NodeSeen>,
     /// UID of the DaemonSet that the daemons belong to, if it is there.
     pub daemon_set_uid: Option<String>,
+    /// When Pod, Node and DaemonSet were asked for, or shortly before that.
+    pub looked_up: Option<Instant>,
 }
 
 /// A Pod as it is now.
@@ -60,4 +67,13 @@ pub struct NodeSeen {
     pub addresses: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_ranges: Vec<String>,
+}
+
+/// What asking for Nodes came to. Whoever is in neither list is there.
+#[derive(Debug, Default)]
+pub struct Departed {
+    /// Gone for good.
+    pub gone: Vec<NodeUid>,
+    /// Those of which the store could not tell, and why.
+    pub unknown: Vec<(NodeUid, StoreError)>,
 }

@@ -54,6 +54,7 @@ pub(crate) use memory::MemoryLedger;
 
 #[cfg(test)]
 mod memory {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
 
     use tokio::sync::Semaphore;
@@ -66,6 +67,7 @@ mod memory {
         kept: Arc<Mutex<Ledger>>,
         /// Who replaces the ledger waits here first.
         gate: Option<Arc<Semaphore>>,
+        reads: Arc<AtomicUsize>,
     }
 
     impl MemoryLedger {
@@ -73,6 +75,7 @@ mod memory {
             Self {
                 kept: Arc::new(Mutex::new(ledger)),
                 gate: None,
+                reads: Arc::default(),
             }
         }
 
@@ -82,11 +85,17 @@ mod memory {
             Self {
                 kept: Arc::clone(&self.kept),
                 gate: Some(Arc::clone(gate)),
+                reads: Arc::default(),
             }
         }
 
         pub(crate) fn now(&self) -> Ledger {
             self.kept.lock().unwrap().clone()
+        }
+
+        /// How often it was read.
+        pub(crate) fn reads(&self) -> usize {
+            self.reads.load(Ordering::Relaxed)
         }
 
         pub(crate) fn put(&self, ledger: Ledger) {
@@ -95,6 +104,7 @@ mod memory {
 
         #[expect(clippy::unnecessary_wraps, reason = "as the other homes")]
         pub(super) fn read(&self) -> Result<Ledger, LedgerError> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
             Ok(self.now())
         }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
-use cluster_store::{ClusterStore, Severity};
+use cluster_store::{ClusterStore, Departed, Severity, StoreError};
 use node_identity::{NodeName, NodeUid, UnixTime};
-use tracing::{error, info};
+use service_log::chain;
+use tracing::{error, info, warn};
 
-use super::{ALARM_EVERY, Controller, Found, Settled, StepError};
+use super::{ALARM_EVERY, Controller, Found, Settled};
 use crate::brake::{self, Absent, Braked};
 use crate::ledger::Ledger;
 use crate::revocations;
@@ -30,6 +31,8 @@ pub(super) struct Departures {
     /// Who was asked for last.
     last: Option<NodeUid>,
     alarmed: Option<Instant>,
+    /// When it was last said that the store could not tell of some.
+    complained: Option<Instant>,
 }
 
 impl Departures {
@@ -72,12 +75,15 @@ pub(super) struct Revoked {
 
 impl<S: ClusterStore> Controller<S> {
     /// Which of the nodes are gone, where it is time to ask.
-    pub(super) async fn gone(&mut self, now: UnixTime) -> Result<Option<Absent>, StepError> {
+    pub(super) async fn gone(
+        &mut self,
+        ledger: &Ledger,
+        now: UnixTime,
+    ) -> Result<Option<Absent>, StoreError> {
         let is_due = |last: Instant| last.elapsed() >= ASK_EVERY;
         if !self.departures.asked.is_none_or(is_due) {
             return Ok(None);
         }
-        let ledger = self.home.read().await?;
         let believed = ledger
             .nodes
             .iter()
@@ -87,25 +93,50 @@ impl<S: ClusterStore> Controller<S> {
             .collect();
         let missing = self.store.missing(&nodes).await?;
         let mut unasked: BTreeSet<NodeUid> = missing.into_iter().collect();
-        let asked = self.departures.turn(&unasked, &ledger, now);
-        let gone = self.store.departed(&asked).await?;
+        let asked = self.departures.turn(&unasked, ledger, now);
+        let Departed { gone, unknown } = self.ask_for(&asked).await?;
         for (uid, _) in &asked {
             unasked.remove(uid);
         }
+        unasked.extend(unknown.iter().map(|(uid, _)| *uid));
         self.departures.asked = Some(Instant::now());
         let gone = gone.into_iter().collect();
         Ok(Some(Absent { gone, unasked }))
     }
 
-    /// Which of these have a Node now. Of more than are asked for in one look the rest has none yet.
+    /// Which of these have a Node now. Of more than are asked for in one look the rest has none yet,
+    /// and who could not be asked for has none either.
     pub(super) async fn alive(
-        &self,
+        &mut self,
         nodes: BTreeMap<NodeUid, NodeName>,
-    ) -> Result<BTreeSet<NodeUid>, StepError> {
+    ) -> Result<BTreeSet<NodeUid>, StoreError> {
         let asked: Vec<(NodeUid, NodeName)> = nodes.into_iter().take(MOST_ASKED).collect();
-        let gone = self.store.departed(&asked).await?;
-        let uids = asked.into_iter().map(|(uid, _)| uid);
-        Ok(uids.filter(|uid| !gone.contains(uid)).collect())
+        let Departed { gone, unknown } = self.ask_for(&asked).await?;
+        let mut alive: BTreeSet<NodeUid> = asked.into_iter().map(|(uid, _)| uid).collect();
+        for uid in gone.iter().chain(unknown.iter().map(|(uid, _)| uid)) {
+            alive.remove(uid);
+        }
+        Ok(alive)
+    }
+
+    /// Asks for these nodes and says of whom the store could not tell.
+    async fn ask_for(&mut self, nodes: &[(NodeUid, NodeName)]) -> Result<Departed, StoreError> {
+        let departed = self.store.departed(nodes).await?;
+        let unknown = &departed.unknown;
+        let Some((uid, error)) = unknown.first() else {
+            return Ok(departed);
+        };
+        self.tally
+            .change(|counts| counts.unknown_nodes += unknown.len() as u64);
+        let is_due = |last: Instant| last.elapsed() >= ALARM_EVERY;
+        if self.departures.complained.is_none_or(is_due) {
+            self.departures.complained = Some(Instant::now());
+            warn!(
+                nodes = unknown.len(), %uid, error = chain(error),
+                "Not known whether these nodes are gone, the first is named; none of them is revoked"
+            );
+        }
+        Ok(departed)
     }
 
     /// Says what was revoked, and what waits for a person.

@@ -1,6 +1,7 @@
 //! Controllers at work on a store and a ledger in memory, in the shapes of Kubernetes.
 
 mod crowd;
+mod departures;
 mod lives;
 mod store;
 
@@ -153,5 +154,6 @@ fn asks(number: u32, key: &IdentityKey) -> (EnrolmentRequest, Stamp) {
         }),
         daemon_set_uid: Some(DAEMON_SET.to_owned()),
     };
+        looked_up: None,
     (request, stamp)
 }

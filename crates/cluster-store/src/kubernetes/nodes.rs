@@ -3,14 +3,16 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cluster_client::Lenient;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Resource, ResourceExt};
 use node_identity::{NodeName, NodeUid};
+use tokio::time::sleep;
 
 use super::ControllerScope;
 use super::faults::failed;
@@ -18,11 +20,17 @@ use super::requests::Open;
 use super::shelf::{Found, Kept};
 use super::watches::Watched;
 use crate::error::StoreError;
-use crate::requester::{NodeSeen, PodSeen, Stamp};
+use crate::request::RequestId;
+use crate::requester::{Departed, NodeSeen, PodSeen, Stamp};
 
 /// How many questions are under way at a time (a guess: an API server answers so many of one
 /// client without queueing them).
 const AT_ONCE: usize = 8;
+/// How long requests are looked into at a time, so that what is said of the first is not old when the
+/// last is done (a guess: a slow question and the next, see `patience.rs`).
+const LOOK_LIMIT: Duration = Duration::from_secs(20);
+/// How many Nodes may give no answer before the API server as a whole is taken to be away (a guess).
+const MOST_UNKNOWN: usize = 8;
 /// Most addresses and ranges of a Node that are looked at: kubelet's credentials write them.
 const MOST_OF_NODE: usize = 64;
 
@@ -73,21 +81,20 @@ pub(super) async fn missing(
 pub(super) async fn departed(
     client: &kube::Client,
     nodes: &[(NodeUid, NodeName)],
-) -> Result<Vec<NodeUid>, StoreError> {
+) -> Result<Departed, StoreError> {
     let mut answers = stream::iter(nodes.to_vec())
-        .map(|(uid, name)| async move {
-            let is_gone = is_gone(client, &uid, &name).await;
-            is_gone.map(|is_gone| (uid, is_gone))
-        })
+        .map(|(uid, name)| async move { (uid, is_gone(client, &uid, &name).await) })
         .buffer_unordered(AT_ONCE);
-    let mut gone = Vec::new();
-    while let Some(answer) = answers.next().await {
-        let (uid, is_gone) = answer?;
-        if is_gone {
-            gone.push(uid);
+    let mut departed = Departed::default();
+    while let Some((uid, is_gone)) = answers.next().await {
+        match is_gone {
+            Ok(true) => departed.gone.push(uid),
+            Ok(false) => {}
+            Err(error) if departed.unknown.len() >= MOST_UNKNOWN => return Err(error),
+            Err(error) => departed.unknown.push((uid, error)),
         }
     }
-    Ok(gone)
+    Ok(departed)
 }
 
 /// Whether there is no Node of that name, or another one.
@@ -104,15 +111,16 @@ pub(super) async fn is_gone(
 }
 
 /// Completes what is stamped into requests by what the Pods and Nodes named there are at this
-/// moment. A request of which that cannot be said is left out, with the error.
+/// moment: of as many as there is time for. A request of which that cannot be said has its error.
 pub(super) async fn look_up(
     client: &kube::Client,
     scope: &ControllerScope,
     open: Vec<Open>,
-) -> Result<Vec<Result<Open, StoreError>>, StoreError> {
+) -> Result<Vec<(RequestId, Result<Open, StoreError>)>, StoreError> {
     if open.is_empty() {
         return Ok(Vec::new());
     }
+    let looked_up = Some(Instant::now());
     let name = &scope.daemon_set;
     let daemon_set = Api::<DaemonSet>::namespaced(client.clone(), &scope.namespace)
         .get_metadata_opt(name)
@@ -122,15 +130,20 @@ pub(super) async fn look_up(
     let daemon_set: Option<Arc<str>> = daemon_set.map(Into::into);
     let completed = stream::iter(open).map(|mut open| {
         let daemon_set = daemon_set.clone();
-        async move {
+        let id = open.id;
+        let complete = async move {
             let stamp = &mut open.stamp;
+            stamp.looked_up = looked_up;
             stamp.daemon_set_uid = daemon_set.map(|uid| uid.to_string());
             stamp.pod = pod(client, &scope.namespace, stamp).await?;
             stamp.node = node(client, scope.external_addresses, stamp).await?;
             Ok(open)
-        }
+        };
+        complete.map(move |completed| (id, completed))
     });
-    Ok(completed.buffer_unordered(AT_ONCE).collect().await)
+    // In order, so that the next look goes on behind the last of this one.
+    let completed = completed.buffered(AT_ONCE);
+    Ok(completed.take_until(sleep(LOOK_LIMIT)).collect().await)
 }
 
 /// The one value, if it is one and can be the name of an object: it becomes part of a path.

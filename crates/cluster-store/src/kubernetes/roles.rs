@@ -84,17 +84,20 @@ impl OfController {
                 .is_some_and(|found| found.is(uid))
     }
 
-    /// The requests whose turn it is, from where the last turn ended.
+    /// The requests whose turn it is, from where the last look ended.
     pub(super) fn take_turns(&self, mut open: Vec<Open>) -> Vec<Open> {
-        let mut turn = lock(&self.turn);
         open.sort_by_key(|open| open.id);
-        if open.len() > MOST_AT_A_TIME {
-            let passed = open.partition_point(|open| Some(open.id) <= *turn);
-            open.rotate_left(passed);
-            open.truncate(MOST_AT_A_TIME);
-        }
-        *turn = open.last().map(|open| open.id);
+        let turn = *lock(&self.turn);
+        let passed = open.partition_point(|open| Some(open.id) <= turn);
+        open.rotate_left(passed);
+        open.truncate(MOST_AT_A_TIME);
         open
+    }
+
+    /// Notes where a look ended; one that came to nothing is repeated.
+    pub(super) fn end_turn(&self, last: Option<RequestId>) {
+        let mut turn = lock(&self.turn);
+        *turn = last.or(*turn);
     }
 
     /// Says once that requests cannot be looked into, and once more after that it is over.

@@ -98,7 +98,7 @@ async fn a_request_comes_with_its_stamps_and_what_is_there_now() {
     assert_eq!(alice.request.pkcs10, [1, 2, 3]);
     let (alice, state) = (stamp(&alice.requester), alice.state);
     assert!(matches!(state, RequestState::Pending(_)), "{state:?}");
-    assert!(alice.operator_approved);
+    assert!(alice.operator_approved && alice.looked_up.is_some());
     assert_eq!(alice.node_name, ["alice"]);
     let (pod, node) = (alice.pod.as_ref().unwrap(), alice.node.as_ref().unwrap());
     assert_eq!(
@@ -195,6 +195,29 @@ async fn aw08_more_requests_than_are_looked_into_at_a_time_take_turns() {
     }
 
     assert_eq!(seen.len(), 1_500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn aw08_a_slow_server_ends_a_look_and_the_next_one_goes_on_behind_it() {
+    let fake = world();
+    for number in 0..40 {
+        let node = format!("node-{number}");
+        fake.put(REQUESTS, request(&format!("sotto-{node}"), &node, 1));
+    }
+    fake.instead(|asked| asked.path.contains("/pods/").then_some(Instead::Nothing));
+    let store = controller_store(&fake);
+    let started = tokio::time::Instant::now();
+
+    store.requests().await.unwrap();
+
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    for _ in 0..4 {
+        store.requests().await.unwrap();
+    }
+    let asked = fake.asked(|asked| asked.path.contains("/pods/"));
+    let asked: BTreeSet<String> = asked.into_iter().map(|asked| asked.path).collect();
+    assert_eq!(asked.len(), 40);
 }
 
 #[tokio::test(start_paused = true)]
@@ -370,7 +393,7 @@ async fn a_node_departs_only_when_asking_for_it_says_so() {
     let name = || "alice".parse().unwrap();
     let both = [(alice, name()), (bob, name())];
     assert_eq!(store.missing(&both).await.unwrap(), [bob]);
-    assert_eq!(store.departed(&both).await.unwrap(), [bob]);
+    assert_eq!(store.departed(&both).await.unwrap().gone, [bob]);
 
     // The list says that nobody is there, the Node itself says otherwise.
     let empty = Fake::default();
@@ -382,13 +405,31 @@ async fn a_node_departs_only_when_asking_for_it_says_so() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     empty.end_watches("nodes");
     empty.put("nodes", node);
-    assert_eq!(listed.departed(&[(alice, name())]).await.unwrap(), []);
+    let departed = listed.departed(&[(alice, name())]).await.unwrap();
+    assert!(departed.gone.is_empty() && departed.unknown.is_empty());
+}
 
-    empty.instead(|_| Some(Instead::Status(500, None)));
-    assert!(
-        listed
-            .departed(&[(alice, name()), (bob, name())])
-            .await
-            .is_err()
-    );
+#[tokio::test(start_paused = true)]
+async fn aw08_a_node_that_cannot_be_asked_for_keeps_no_answer_about_another_back() {
+    let fake = world();
+    let store = controller_store(&fake);
+    let (alice, bob): (NodeUid, NodeUid) = (ALICE.parse().unwrap(), BOB.parse().unwrap());
+    let both = [(bob, "bad".parse().unwrap()), (bob, "bob".parse().unwrap())];
+    fake.instead(|asked| {
+        let is_bad = asked.path.ends_with("/nodes/bad");
+        is_bad.then_some(Instead::Status(500, None))
+    });
+
+    let departed = store.departed(&both).await.unwrap();
+
+    assert_eq!(departed.gone, [bob]);
+    assert_eq!(departed.unknown.len(), 1);
+
+    fake.instead(|_| Some(Instead::Status(500, None)));
+    let alone = store.departed(&[(alice, "alice".parse().unwrap())]).await;
+    assert_eq!(alone.unwrap().gone, []);
+    let many: Vec<(NodeUid, NodeName)> = (0..9)
+        .map(|number| (alice, format!("node{number}").parse().unwrap()))
+        .collect();
+    assert!(store.departed(&many).await.is_err(), "the server is away");
 }

@@ -54,6 +54,7 @@ fn stamp(name: &str, number: u8) -> Stamp {
             pod_ranges: vec![format!("10.244.{number}.0/24")],
         }),
         daemon_set_uid: Some(DAEMON_SET.to_owned()),
+        looked_up: None,
     }
 }
 

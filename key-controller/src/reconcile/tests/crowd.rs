@@ -155,3 +155,19 @@ async fn cp08_of_more_missing_nodes_than_are_asked_for_at_once_none_is_revoked_a
     asked.sort_unstable();
     assert_eq!(asked, all, "who is held is asked for no more");
 }
+
+#[tokio::test]
+async fn cp12_what_was_said_of_a_pod_and_a_node_long_ago_grants_nothing() {
+    let scene = Scene::new("");
+    let mut controller = scene.controller();
+    let id = scene.store.ask(1);
+    scene.store.look_back(Duration::from_secs(31));
+
+    scene.step(&mut controller).await;
+
+    assert_eq!(scene.store.state(&id), RequestState::Waiting);
+    assert_eq!(scene.ledger.now().nodes.len(), 0);
+    scene.store.look_back(Duration::from_secs(20));
+    scene.step(&mut controller).await;
+    assert_eq!(scene.store.state(&id), RequestState::Issued);
+}

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use cluster_store::{
-    Answer, EnrolmentRequest, NodeView, Notice, PublishedNode, PublishedRoot, Requests, Stamp,
-    StoreChanges,
+    Answer, Departed, EnrolmentRequest, NodeView, Notice, PublishedNode, PublishedRoot, Requests,
+    Stamp, StoreChanges,
 };
 use node_identity::NodeName;
 
@@ -34,6 +34,18 @@ struct Content {
     keeps_envelopes: bool,
     /// Its object cannot be written.
     broken: Option<NodeUid>,
+    /// Of whose Nodes nothing can be told.
+    silent: Vec<NodeUid>,
+    /// How long ago Pods and Nodes were asked for when requests are read.
+    looks_back: Duration,
+    /// No Node can be asked for.
+    is_away: bool,
+}
+
+fn fault() -> StoreError {
+    StoreError::WorkerGone {
+        path: "memory".into(),
+    }
 }
 
 pub(super) struct Never;
@@ -54,9 +66,7 @@ impl MemoryStore {
         let mut content = self.content();
         content.calls += 1;
         if content.fails_at == Some(content.calls) {
-            return Err(StoreError::WorkerGone {
-                path: "memory".into(),
-            });
+            return Err(fault());
         }
         Ok(content)
     }
@@ -134,6 +144,18 @@ impl MemoryStore {
     }
 
     pub(super) fn asked(&self) -> Vec<NodeUid> {
+    pub(super) fn set_silent(&self, silent: Vec<NodeUid>) {
+        self.content().silent = silent;
+    }
+
+    pub(super) fn look_back(&self, age: Duration) {
+        self.content().looks_back = age;
+    }
+
+    pub(super) fn set_away(&self) {
+        self.content().is_away = true;
+    }
+
         self.content().asked.clone()
     }
 
@@ -202,12 +224,20 @@ impl ClusterStore for MemoryStore {
         Ok(nodes.filter(|uid| gone.contains(uid)).collect())
     }
 
-    async fn departed(&self, asked: &[(NodeUid, NodeName)]) -> Result<Vec<NodeUid>, StoreError> {
+    async fn departed(&self, asked: &[(NodeUid, NodeName)]) -> Result<Departed, StoreError> {
         assert!(asked.len() <= 256, "{} at once", asked.len());
-        self.content()
-            .asked
-            .extend(asked.iter().map(|(uid, _)| *uid));
-        self.missing(asked).await
+        let mut content = self.content();
+        if content.is_away {
+            return Err(fault());
+        }
+        let uids = asked.iter().map(|(uid, _)| *uid);
+        content.asked.extend(uids.clone());
+        let (silent, told): (Vec<_>, Vec<_>) = uids.partition(|uid| content.silent.contains(uid));
+        let gone = told.into_iter().filter(|uid| content.gone.contains(uid));
+        Ok(Departed {
+            gone: gone.collect(),
+            unknown: silent.into_iter().map(|uid| (uid, fault())).collect(),
+        })
     }
 
     async fn show_nodes(&self, nodes: &[NodeView]) -> Result<(), StoreError> {
@@ -245,6 +275,13 @@ impl ClusterStore for MemoryStore {
 
     async fn answer_request(&self, id: &RequestId, answer: Answer<'_>) -> Result<(), StoreError> {
         let mut content = self.call()?;
+        let looked_up = Instant::now().checked_sub(content.looks_back);
+        let mut requests: Vec<StoredRequest> = content.requests.values().cloned().collect();
+        for request in &mut requests {
+            if let Requester::Stamped(stamp) = &mut request.requester {
+                stamp.looked_up = looked_up;
+            }
+        }
         if let Some(request) = content.requests.get_mut(id) {
             request.state = answer.state();
         }
