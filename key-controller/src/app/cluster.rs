@@ -9,12 +9,11 @@ use cluster_client::{Access, connect};
 use cluster_store::kubernetes::{ControllerScope, KubernetesStore};
 use cluster_store::{ClusterStore, StoreChanges};
 use kube::Client;
-use node_identity::Pin;
 use rand_core::Rng;
 use service_log::chain;
 use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::pace::{LONGEST_SLEEP, RETRY_AFTER, Stepped, step};
 use super::{Ended, check_against, now, random};
@@ -23,7 +22,7 @@ use crate::http::{self, Source};
 use crate::kubernetes::{
     Campaign, DAEMON, Policies, SecretLedger, Standing, Verdict, lost, open_root,
 };
-use crate::ledger::{Ledger, LedgerError, LedgerHome};
+use crate::ledger::{Ledger, LedgerHome};
 use crate::reconcile::{Controller, Signing};
 use crate::signer::Signer;
 use crate::tally::Tally;
@@ -102,7 +101,11 @@ async fn open(
     let empty = Ledger::empty(root.trust_domain().clone(), root.pin());
     let home_of_ledger = SecretLedger::new(client, &home.namespace, empty);
     let ledger = loop {
-        match taken_over(&home_of_ledger, &signer, home.previous_root).await {
+        let previous = home.previous_root;
+        match home_of_ledger
+            .take_over(root.pin(), previous, now()?, &mut random())
+            .await
+        {
             Err(error) if error.may_pass() => retry(&error).await,
             read => break read?,
         }
@@ -115,23 +118,6 @@ async fn open(
     check_against(settings, &ledger)?;
     info!(pin = %ledger.pin, nodes = ledger.nodes.len(), "Controller started");
     Ok((signer, home_of_ledger))
-}
-
-/// Reads the ledger; one of the root before this one becomes this one's.
-async fn taken_over(
-    home: &SecretLedger,
-    signer: &Signer,
-    previous: Option<Pin>,
-) -> Result<Ledger, LedgerError> {
-    let mut ledger = home.read().await?;
-    let pin = signer.root().pin();
-    if ledger.pin == pin || previous != Some(ledger.pin) {
-        return Ok(ledger);
-    }
-    let now = now().unwrap_or(ledger.revocations.issued);
-    warn!(from = %ledger.pin, to = %pin, "Ledger taken over from the previous root");
-    ledger.hand_over(pin, now, &mut random());
-    home.replace(ledger).await
 }
 
 async fn retry(error: &(dyn std::error::Error + 'static)) {

@@ -8,6 +8,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use node_identity::{Pin, UnixTime};
+use rand_core::CryptoRng;
+use tracing::warn;
 
 use super::{LEDGER_SECRET, is_conflict};
 use crate::ledger::{Ledger, LedgerError, pack, unpack};
@@ -58,6 +61,23 @@ impl SecretLedger {
         self.bytes.store(bytes, Ordering::Relaxed);
         *self.remembered() = Some((ledger.version, secret));
         Ok(ledger)
+    }
+
+    /// Reads the ledger; one of the root before this one becomes this one's.
+    pub(crate) async fn take_over(
+        &self,
+        pin: Pin,
+        previous: Option<Pin>,
+        now: UnixTime,
+        random: &mut impl CryptoRng,
+    ) -> Result<Ledger, LedgerError> {
+        let mut ledger = self.read().await?;
+        if ledger.pin == pin || previous != Some(ledger.pin) {
+            return Ok(ledger);
+        }
+        warn!(from = %ledger.pin, to = %pin, "Ledger taken over from the previous root");
+        ledger.hand_over(pin, now, random);
+        self.replace(ledger).await
     }
 
     /// Replaces the ledger that was read last by its next version, unless somebody else was faster.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use chacha20::ChaCha20Rng;
 use http::{Method, Request, Response, StatusCode};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::client::Body;
 use node_identity::{Pin, UnixTime};
+use rand_core::SeedableRng;
 use serde_json::json;
 
 use super::*;
@@ -132,6 +134,37 @@ async fn cp05_of_two_who_read_one_version_of_the_secret_one_writes() {
         assert!(error.may_pass());
     }
     assert_eq!(two.read().await.unwrap(), won);
+}
+
+#[tokio::test]
+async fn kl07_the_ledger_of_the_previous_root_becomes_the_new_ones_and_no_other() {
+    let ledger = test_ledger(3, NOW);
+    let (old, new, third) = (
+        ledger.pin,
+        Pin::from_bytes([8; 32]),
+        Pin::from_bytes([9; 32]),
+    );
+    let api = Api::with(LEDGER_SECRET, &[("ledger", pack(&ledger))]);
+    let home = api.ledger();
+    let mut random = ChaCha20Rng::seed_from_u64(1);
+
+    for (pin, previous) in [(new, None), (new, Some(third)), (old, Some(third))] {
+        let left = home.take_over(pin, previous, NOW, &mut random).await;
+        assert_eq!(left.unwrap(), ledger, "{pin} {previous:?}");
+    }
+    let taken = home
+        .take_over(new, Some(old), NOW, &mut random)
+        .await
+        .unwrap();
+
+    assert_eq!((taken.pin, taken.version), (new, ledger.version + 1));
+    assert_eq!(home.read().await.unwrap(), taken);
+    for (uid, node) in &taken.nodes {
+        let before = &ledger.nodes[uid];
+        assert!(node.serial > before.serial && node.pod_ranges == before.pod_ranges);
+    }
+    let again = home.take_over(new, Some(old), NOW, &mut random).await;
+    assert_eq!(again.unwrap(), taken, "once");
 }
 
 #[tokio::test]
