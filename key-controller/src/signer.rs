@@ -37,6 +37,11 @@ pub(crate) enum SignerError {
         path.display()
     )]
     Missing { path: PathBuf },
+    #[error(
+        "open root, {place}: it has no entry {entry}, put back its backup; a new root is made only \
+         by `sotto root create`, and every node must then join again"
+    )]
+    NoEntry { place: String, entry: String },
     #[error("open root {}: may this user read it?", path.display())]
     Read {
         path: PathBuf,
@@ -132,10 +137,12 @@ impl Signer {
         place: &str,
         entry: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> Result<Self, SignerError> {
-        let found = |name| {
-            let path = Path::new(place).join(name);
-            let bytes = entry(name).ok_or_else(|| SignerError::Missing { path: path.clone() })?;
-            Ok((path, bytes))
+        let found = |name: &str| {
+            let bytes = entry(name).ok_or_else(|| SignerError::NoEntry {
+                place: place.to_owned(),
+                entry: name.to_owned(),
+            })?;
+            Ok((Path::new(place).join(name), bytes))
         };
         let (path, bytes) = found(KEY)?;
         let key = read_key(&path, bytes)?;
