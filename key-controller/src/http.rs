@@ -58,8 +58,8 @@ async fn ready(State(source): State<Source>) -> Response {
 async fn show(State(source): State<Source>) -> Response {
     let now = Instant::now();
     let mut counts = source.tally.read();
-    counts.leads = source
-        .standing
-        .is_none_or(|standing| standing.borrow().leads(now));
+    let standing = source.standing.map(|standing| *standing.borrow());
+    counts.leads = standing.is_none_or(|standing| standing.leads(now));
+    counts.vacant = standing.is_some_and(|standing| standing.vacant);
     loopback_http::metrics(metrics::render(counts))
 }

@@ -14,6 +14,9 @@ pub(crate) use secret_root::open_root;
 /// Account and DaemonSet of the node daemons.
 pub(crate) const DAEMON: &str = "sotto-node";
 
+/// Account of the controllers.
+const CONTROLLER: &str = "sotto-controller";
+
 /// The Secret with the root's key and certificate.
 const ROOT_SECRET: &str = "sotto-root";
 

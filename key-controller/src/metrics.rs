@@ -54,6 +54,7 @@ pub(crate) fn render(counts: Counts) -> Result<String, fmt::Error> {
             alarm("ledger_old", u64::from(counts.ledger_old)),
             alarm("policies_missing", u64::from(counts.policies_missing)),
             alarm("revocations_held", counts.held),
+            alarm("nobody_leads", u64::from(counts.vacant)),
         ];
         metrics.gauge("alarms", "Not 0 while a person is needed", alarms)
     })
@@ -83,6 +84,7 @@ mod tests {
         let mut counts = Counts {
             issued: 3,
             held: 7,
+            vacant: true,
             ..Counts::default()
         };
         counts.refused.insert("pod_gone", 2);
@@ -93,6 +95,7 @@ mod tests {
             r#"sotto_controller_requests_total{outcome="refused",reason="pod_gone"} 2"#,
             r#"sotto_controller_certificates_issued_total 3"#,
             r#"sotto_controller_alarms{alarm="revocations_held"} 7"#,
+            r#"sotto_controller_alarms{alarm="nobody_leads"} 1"#,
         ] {
             assert!(text.lines().any(|one| one == line), "{line}: {text}");
         }

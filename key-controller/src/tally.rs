@@ -30,6 +30,8 @@ pub(crate) struct Counts {
     pub(crate) unknown_nodes: u64,
     /// Whether this controller leads.
     pub(crate) leads: bool,
+    /// No controller leads.
+    pub(crate) vacant: bool,
     /// Nothing is granted: the ledger is older than what was signed from it.
     pub(crate) ledger_old: bool,
     /// Nothing is granted: an admission policy is missing or changed.

@@ -47,7 +47,12 @@ pub(super) async fn serve(settings: Settings, home: &InKubernetes, mut ended: En
     };
     let client = connect(&access).await?;
     let tally = Tally::default();
-    let (mut campaign, standing) = Campaign::new(&client, &home.namespace, own_name());
+    let (mut campaign, standing) = Campaign::new(
+        &client,
+        &home.namespace,
+        std::env::var("POD_NAME").ok(),
+        random().next_u64(),
+    );
     let source = Source {
         tally: tally.clone(),
         standing: Some(standing.clone()),
@@ -201,10 +206,4 @@ async fn look_after(policies: &Policies, signing: &watch::Sender<Signing>, tally
             );
         }
     }
-}
-
-/// A name that no other controller has: the pod's, and something random, for a pod that restarts.
-fn own_name() -> String {
-    let pod = std::env::var("POD_NAME").unwrap_or_else(|_| "sotto-controller".to_owned());
-    format!("{pod}_{:016x}", random().next_u64())
 }

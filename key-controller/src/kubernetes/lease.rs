@@ -5,16 +5,18 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use node_identity::NodeName;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use super::{LEASE, is_conflict};
+use super::{CONTROLLER, LEASE, is_conflict};
 
 /// How long a lease is good for, the others' patience with a leader that is gone.
 const DURATION: Duration = Duration::from_secs(15);
@@ -31,6 +33,12 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The longest duration that is believed of a lease that somebody else wrote.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// How long nobody is seen to lead before it is looked who does (a guess: four leases long).
+const VACANT: Duration = Duration::from_secs(60);
+
+/// Longest part of a holder's name that is named.
+const MOST_OF_HOLDER: usize = 128;
+
 /// How this controller stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
@@ -38,6 +46,8 @@ pub(crate) struct Standing {
     pub(crate) leads_until: Option<Instant>,
     /// When the API last answered.
     pub(crate) answered: Option<Instant>,
+    /// Neither it nor any other controller leads, and that has been so for a while.
+    pub(crate) vacant: bool,
 }
 
 impl Standing {
@@ -76,26 +86,59 @@ impl Judge {
     }
 }
 
+/// Judges when it is to be looked who leads. Pure.
+#[derive(Debug, Default)]
+struct Vacancy {
+    since: Option<Instant>,
+    lasts: bool,
+}
+
+impl Vacancy {
+    /// Whether nobody was seen to lead for too long.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        now.duration_since(since) >= VACANT
+    }
+
+    /// Notes whether somebody leads.
+    fn note(&mut self, is_led: bool, now: Instant) {
+        self.since = Some(now);
+        self.lasts = !is_led;
+    }
+}
+
 /// A controller that wants to lead.
 pub(crate) struct Campaign {
     leases: Api<Lease>,
+    pods: Api<Pod>,
+    /// The Pod that it runs in.
+    pod: Option<String>,
     name: String,
+    /// Who held the lease when it was looked at last.
+    holder: String,
     judge: Judge,
+    vacancy: Vacancy,
     standing: watch::Sender<Standing>,
 }
 
 impl Campaign {
-    /// Names the lease of a namespace; `name` must be no other controller's.
+    /// Names the lease of a namespace. `tail` makes of the Pod's name one that no other controller
+    /// has, and no earlier one in the same Pod.
     pub(crate) fn new(
         client: &Client,
         namespace: &str,
-        name: String,
+        pod: Option<String>,
+        tail: u64,
     ) -> (Self, watch::Receiver<Standing>) {
         let (standing, seen) = watch::channel(Standing::default());
         let campaign = Self {
             leases: Api::namespaced(client.clone(), namespace),
-            name,
+            pods: Api::namespaced(client.clone(), namespace),
+            name: format!("{}_{tail:016x}", pod.as_deref().unwrap_or(CONTROLLER)),
+            pod,
+            holder: String::new(),
             judge: Judge::default(),
+            vacancy: Vacancy::default(),
             standing,
         };
         (campaign, seen)
@@ -106,13 +149,14 @@ impl Campaign {
         loop {
             let started = Instant::now();
             match timeout(LIMIT, self.attempt(started)).await {
-                Ok(Ok(holds)) => self.stand(holds.then(|| started + ACT), true),
+                Ok(Ok(holds)) => self.stand(holds.then(|| started + ACT)),
                 Ok(Err(error)) => {
                     let error = service_log::chain(&error);
                     warn!(%error, "Lease not looked at, trying again");
                 }
                 Err(_) => warn!("Lease not looked at in time, trying again"),
             }
+            self.look_for_leader().await;
             sleep(PAUSE).await;
         }
     }
@@ -135,20 +179,58 @@ impl Campaign {
         }
     }
 
-    fn stand(&self, leads_until: Option<Instant>, answered: bool) {
-        let before = *self.standing.borrow();
+    fn stand(&self, leads_until: Option<Instant>) {
         let leads = leads_until.is_some();
-        if leads != before.leads_until.is_some() {
+        if leads != self.standing.borrow().leads_until.is_some() {
             info!(leads, name = self.name, "Leadership changed");
         }
-        self.standing.send_replace(Standing {
-            leads_until,
-            answered: if answered {
-                Some(Instant::now())
-            } else {
-                before.answered
-            },
+        self.standing.send_modify(|standing| {
+            standing.leads_until = leads_until;
+            standing.answered = Some(Instant::now());
         });
+    }
+
+    /// Says each minute that no controller leads: whoever keeps writing the lease keeps all out.
+    async fn look_for_leader(&mut self) {
+        let now = Instant::now();
+        if self.standing.borrow().leads(now) {
+            self.vacancy.note(true, now);
+        } else if self.vacancy.is_due(now) {
+            // An API that does not answer was warned of, and says nothing about a leader.
+            let Ok(Ok(is_led)) = timeout(LIMIT, self.is_led()).await else {
+                return;
+            };
+            self.vacancy.note(is_led, now);
+            if !is_led {
+                let holder: String = self.holder.chars().take(MOST_OF_HOLDER).collect();
+                error!(
+                    ?holder,
+                    lease = LEASE,
+                    "No controller leads: the Lease is held by nobody who is one, and does not \
+                     expire; who writes to it? Take update of leases in this namespace from them"
+                );
+            }
+        }
+        let vacant = self.vacancy.lasts;
+        self.standing
+            .send_if_modified(|standing| std::mem::replace(&mut standing.vacant, vacant) != vacant);
+    }
+
+    /// Whether the holder of the lease can be a controller: another Pod of theirs. Where controllers
+    /// are no Pods that cannot be told.
+    async fn is_led(&self) -> Result<bool, kube::Error> {
+        let Some(own) = &self.pod else {
+            return Ok(true);
+        };
+        let pod = self.holder.rsplit_once('_').map(|(pod, _)| pod);
+        // Parsed, since it becomes part of a path.
+        let pod: Option<NodeName> = pod.and_then(|pod| pod.parse().ok());
+        let Some(pod) = pod.filter(|pod| pod.as_str() != own) else {
+            return Ok(false);
+        };
+        let found = self.pods.get_opt(pod.as_str()).await?;
+        let account = found.and_then(|pod| pod.spec?.service_account_name);
+        Ok(account.as_deref() == Some(CONTROLLER))
     }
 
     /// Whether the lease is ours now.
@@ -162,7 +244,8 @@ impl Campaign {
             }
             Err(error) => return Err(error),
         };
-        let is_ours = holder(&lease) == self.name;
+        holder(&lease).clone_into(&mut self.holder);
+        let is_ours = self.holder == self.name;
         if !is_ours && !self.judge.is_free(&seen(&lease), now) {
             return Ok(false);
         }
@@ -269,81 +352,4 @@ fn held_by(mut lease: Lease, name: &str) -> Lease {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn held(version: &str, seconds: u64) -> Seen {
-        Seen {
-            version: version.to_owned(),
-            holder: "other".to_owned(),
-            duration: Duration::from_secs(seconds),
-        }
-    }
-
-    #[test]
-    fn cp05_a_lease_expires_only_when_it_stays_unchanged_on_our_own_clock() {
-        let (mut judge, start) = (Judge::default(), Instant::now());
-        let after = |seconds| start + Duration::from_secs(seconds);
-
-        assert!(
-            !judge.is_free(&held("1", 15), start),
-            "seen for the first time"
-        );
-        assert!(!judge.is_free(&held("1", 15), after(14)));
-        assert!(!judge.is_free(&held("2", 15), after(16)), "it was renewed");
-        assert!(!judge.is_free(&held("2", 15), after(30)));
-        assert!(judge.is_free(&held("2", 15), after(31)));
-    }
-
-    #[test]
-    fn a_lease_that_was_given_back_is_free_at_once() {
-        let given_back = Seen {
-            holder: String::new(),
-            ..held("1", 15)
-        };
-
-        assert!(Judge::default().is_free(&given_back, Instant::now()));
-    }
-
-    #[test]
-    fn a_lease_of_an_absurd_duration_keeps_nobody_out_for_long() {
-        let duration = |seconds| {
-            let spec = LeaseSpec {
-                lease_duration_seconds: Some(seconds),
-                ..LeaseSpec::default()
-            };
-            let spec = Some(spec);
-            seen(&Lease {
-                spec,
-                ..Lease::default()
-            })
-            .duration
-        };
-
-        assert_eq!(duration(i32::MAX), LONGEST);
-        assert_eq!((duration(0), duration(-1)), (PAUSE, DURATION));
-    }
-
-    #[tokio::test]
-    async fn who_leads_has_lost_when_nothing_renews_it() {
-        let until = |seconds| Standing {
-            leads_until: Some(Instant::now() + Duration::from_millis(seconds)),
-            answered: None,
-        };
-        let (sender, standing) = watch::channel(until(50));
-
-        lost(standing.clone()).await;
-        sender.send_replace(until(10_000));
-
-        let waits = lost(standing);
-        tokio::pin!(waits);
-        assert!(futures_pending(&mut waits).await, "it leads again");
-        sender.send_replace(Standing::default());
-        waits.await;
-    }
-
-    async fn futures_pending(future: &mut (impl Future<Output = ()> + Unpin)) -> bool {
-        let soon = timeout(Duration::from_millis(1), future);
-        soon.await.is_err()
-    }
-}
+mod tests;
