@@ -1,5 +1,5 @@
-//! Cuts a node's pod ranges out of the cluster's: the first free block of each family. Pure; what
-//! is taken comes from the ledger and from nowhere else.
+//! Cuts a node's pod ranges out of the cluster's: the first free block of each family, from where
+//! the search begins. Pure; what is taken comes from the ledger and from nowhere else.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -26,11 +26,13 @@ pub(crate) fn family(range: &PodCidr) -> Family {
     }
 }
 
-/// Finds one free range for each family that the cluster has. `None` when a family has none left.
+/// Finds one free range for each family that the cluster has. The search begins at that block of a
+/// pool, counted round and round, and ends there. `None` when a family has none left.
 pub(crate) fn allocate(
     cluster: &[PodCidr],
     lengths: NodePrefixLengths,
     taken: &[PodCidr],
+    begin: u128,
 ) -> Option<Vec<PodCidr>> {
     let mut found = Vec::new();
     for wanted in [Family::Ipv4, Family::Ipv6] {
@@ -41,18 +43,31 @@ pub(crate) fn allocate(
         }
         let mut taken: Vec<(u128, u128)> = taken.iter().filter(of_family).map(span).collect();
         taken.sort_unstable();
-        found.push(pools.find_map(|pool| first_free(pool, lengths.of(wanted), &taken))?);
+        found.push(pools.find_map(|pool| free(pool, lengths.of(wanted), &taken, begin))?);
     }
     Some(found)
 }
 
-/// Walks the pool block by block, past whatever overlaps. `taken` is sorted.
-fn first_free(pool: &PodCidr, length: u8, taken: &[(u128, u128)]) -> Option<PodCidr> {
+/// The first free block behind that one, or else from the start of the pool.
+fn free(pool: &PodCidr, length: u8, taken: &[(u128, u128)], begin: u128) -> Option<PodCidr> {
     let width: u8 = if pool.is_ipv4() { 32 } else { 128 };
-    let last_offset = 1u128
-        .checked_shl(u32::from(width.checked_sub(length)?))?
-        .checked_sub(1)?;
-    let (mut start, pool_end) = span(pool);
+    let size = 1u128.checked_shl(u32::from(width.checked_sub(length)?))?;
+    let (start, end) = span(pool);
+    let blocks = ((end - start) / size).checked_add(1)?;
+    let from = start.checked_add((begin % blocks).checked_mul(size)?)?;
+    let first = |start| first_free(pool, length, size - 1, taken, start);
+    first(from).or_else(|| first(start))
+}
+
+/// Walks the pool block by block, past whatever overlaps. `taken` is sorted.
+fn first_free(
+    pool: &PodCidr,
+    length: u8,
+    last_offset: u128,
+    taken: &[(u128, u128)],
+    mut start: u128,
+) -> Option<PodCidr> {
+    let (_, pool_end) = span(pool);
     for (taken_start, taken_end) in taken {
         if *taken_end < start {
             continue;
@@ -97,7 +112,7 @@ mod tests {
     }
 
     fn allocated(cluster: &[&str], taken: &[&str]) -> Option<Vec<String>> {
-        let found = allocate(&ranges(cluster), LENGTHS, &ranges(taken))?;
+        let found = allocate(&ranges(cluster), LENGTHS, &ranges(taken), 0)?;
         Some(found.iter().map(ToString::to_string).collect())
     }
 
@@ -156,6 +171,23 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_search_begins_where_it_is_told_and_comes_round() {
+        let from = |begin, taken: &[&str]| {
+            let cluster = ranges(&["10.244.0.0/22", "fd00:10:244::/62"]);
+            let found = allocate(&cluster, LENGTHS, &ranges(taken), begin)?;
+            Some(found.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let third = ["10.244.2.0/24", "fd00:10:244:2::/64"].map(str::to_owned);
+
+        assert_eq!(from(2, &[]), Some(third.to_vec()));
+        assert_eq!(from(4_002, &[]), Some(third.to_vec()));
+        let round = from(2, &["10.244.2.0/23"]).unwrap();
+        assert_eq!(round[0], "10.244.0.0/24");
+        assert_eq!(from(2, &["10.244.0.0/22"]), None);
+        assert!(from(u128::MAX, &[]).is_some());
+    }
+
     /// Looks at every block there is.
     fn free_block(pool: &str, length: u8, taken: &[PodCidr]) -> Option<PodCidr> {
         let pool: PodCidr = pool.parse().unwrap();
@@ -179,7 +211,7 @@ mod tests {
             let mut taken: Vec<PodCidr> = Vec::new();
             for ipv4 in sizes {
                 let lengths = NodePrefixLengths { ipv4, ipv6: 64 };
-                let found = allocate(&cluster, lengths, &taken).map(|found| found[0]);
+                let found = allocate(&cluster, lengths, &taken, 0).map(|found| found[0]);
                 prop_assert_eq!(found, free_block("10.244.0.0/18", ipv4, &taken));
                 taken.extend(found);
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
 use kept_files::{FileError, Links};
-use node_identity::{PodCidr, PodRanges, TrustDomain};
+use node_identity::{NodeUid, PodCidr, PodRanges, TrustDomain};
 use serde::Deserialize;
 use service_log::LogFormat;
 use settings_file::{SIZE_LIMIT, SettingsError};
@@ -213,8 +213,17 @@ impl Settings {
     }
 
     /// Finds free ranges for one node. `None`: there are none left.
-    pub(crate) fn allocate(&self, taken: &[PodCidr]) -> Option<PodRanges> {
-        let found = allocate(&self.cluster_pod_ranges, self.node_prefix_lengths, taken)?;
+    ///
+    /// In Kubernetes the search begins where the node's UID says: a node that a restored ledger knows
+    /// nothing of, and whose store has no place to show it, asks as a newcomer does. It finds its
+    /// range where it was, and a newcomer looks elsewhere.
+    pub(crate) fn allocate(&self, node: &NodeUid, taken: &[PodCidr]) -> Option<PodRanges> {
+        let (cluster, lengths) = (&self.cluster_pod_ranges, self.node_prefix_lengths);
+        let begin = match &self.home {
+            Home::Folders { .. } => 0,
+            Home::Kubernetes(_) => u128::from_be_bytes(*node.as_bytes()),
+        };
+        let found = allocate(cluster, lengths, taken, begin)?;
         PodRanges::try_new(found).ok()
     }
 

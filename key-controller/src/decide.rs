@@ -309,7 +309,10 @@ impl Question<'_> {
                 Ok(Some(record.pod_ranges.clone()))
             }
             Some(_) => Err(Refusal::RangesOutsideCluster),
-            None => Ok(self.settings.allocate(&self.ledger.taken_ranges())),
+            None => {
+                let taken = self.ledger.taken_ranges();
+                Ok(self.settings.allocate(&self.identity.uid, &taken))
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 mod crowd;
 mod departures;
 mod lives;
+mod restored;
 mod store;
 
 use std::path::Path;
@@ -153,7 +154,7 @@ fn asks(number: u32, key: &IdentityKey) -> (EnrolmentRequest, Stamp) {
             pod_ranges: vec![format!("10.{high}.{low}.0/24")],
         }),
         daemon_set_uid: Some(DAEMON_SET.to_owned()),
-    };
         looked_up: None,
+    };
     (request, stamp)
 }

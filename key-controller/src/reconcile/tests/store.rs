@@ -127,8 +127,13 @@ impl MemoryStore {
         self.content().nodes.insert(node.uid, node);
     }
 
-    pub(super) fn remove_nodes(&self) {
-        self.content().nodes.clear();
+    /// Everything that is published of nodes, for [`Self::put_nodes`].
+    pub(super) fn nodes(&self) -> BTreeMap<NodeUid, PublishedNode> {
+        self.content().nodes.clone()
+    }
+
+    pub(super) fn put_nodes(&self, nodes: BTreeMap<NodeUid, PublishedNode>) {
+        self.content().nodes = nodes;
     }
 
     pub(super) fn root(&self) -> PublishedRoot {
@@ -139,11 +144,6 @@ impl MemoryStore {
         self.content().gone = gone;
     }
 
-    pub(super) fn listed(&self) -> usize {
-        self.content().listed
-    }
-
-    pub(super) fn asked(&self) -> Vec<NodeUid> {
     pub(super) fn set_silent(&self, silent: Vec<NodeUid>) {
         self.content().silent = silent;
     }
@@ -156,6 +156,11 @@ impl MemoryStore {
         self.content().is_away = true;
     }
 
+    pub(super) fn listed(&self) -> usize {
+        self.content().listed
+    }
+
+    pub(super) fn asked(&self) -> Vec<NodeUid> {
         self.content().asked.clone()
     }
 
@@ -251,8 +256,11 @@ impl ClusterStore for MemoryStore {
 
     async fn publish_envelopes(&self, uid: &NodeUid, all: &[Vec<u8>]) -> Result<(), StoreError> {
         let mut content = self.call()?;
-        let node = content.nodes.entry(*uid);
-        node.or_insert_with(|| PublishedNode::empty(*uid)).envelopes = all.to_vec();
+        let Some(node) = content.nodes.get_mut(uid) else {
+            let object = uid.to_string();
+            return Err(StoreError::NotThere { object });
+        };
+        node.envelopes = all.to_vec();
         Ok(())
     }
 
@@ -267,14 +275,6 @@ impl ClusterStore for MemoryStore {
     async fn requests(&self) -> Result<Requests, StoreError> {
         let mut content = self.content();
         content.listed += 1;
-        Ok(Requests {
-            requests: content.requests.values().cloned().collect(),
-            refused: Vec::new(),
-        })
-    }
-
-    async fn answer_request(&self, id: &RequestId, answer: Answer<'_>) -> Result<(), StoreError> {
-        let mut content = self.call()?;
         let looked_up = Instant::now().checked_sub(content.looks_back);
         let mut requests: Vec<StoredRequest> = content.requests.values().cloned().collect();
         for request in &mut requests {
@@ -282,6 +282,14 @@ impl ClusterStore for MemoryStore {
                 stamp.looked_up = looked_up;
             }
         }
+        Ok(Requests {
+            requests,
+            refused: Vec::new(),
+        })
+    }
+
+    async fn answer_request(&self, id: &RequestId, answer: Answer<'_>) -> Result<(), StoreError> {
+        let mut content = self.call()?;
         if let Some(request) = content.requests.get_mut(id) {
             request.state = answer.state();
         }

@@ -301,7 +301,7 @@ fn v9_a_node_without_a_pod_range_waits_or_is_given_one_as_set() {
     assert_eq!(waits, Decision::Pending(PendingReason::NoNodePodRange));
     assert_eq!(
         given.record.pod_ranges.to_string(),
-        "10.244.0.0/24, fd00:10:244::/64"
+        "10.244.1.0/24, fd00:10:244:1::/64"
     );
 }
 
