@@ -87,6 +87,7 @@ const EDGES: [(&str, &[&str]); 17] = [
     (
         "sotto-controller",
         &[
+            "cluster-api",
             "cluster-client",
             "cluster-store",
             "kept-files",

@@ -16,14 +16,10 @@ use rand_core::{CryptoRng, UnwrapErr};
 use zeroize::Zeroizing;
 
 use crate::arguments::RootArguments;
-use crate::names::{LEDGER_SECRET, ROOT_SECRET};
+use crate::names::{LEDGER_SECRET, ROOT_CERTIFICATE, ROOT_KEY, ROOT_SECRET};
 use crate::output::Answer;
 use crate::times::now;
 
-/// The entry of the root's private key, PEM, as the controller reads it.
-pub(crate) const KEY: &str = "root.key";
-/// The entry of the root's certificate, DER.
-pub(crate) const CERTIFICATE: &str = "root.der";
 /// The file that `--out-directory` makes.
 const FILE: &str = "sotto-root.yaml";
 
@@ -53,8 +49,8 @@ impl NewRoot {
         let key = RootKey::generate(random);
         let certificate = key.create_certificate(trust_domain, now, random);
         let entries = [
-            (KEY, key.to_pem().as_bytes().to_vec()),
-            (CERTIFICATE, certificate.to_der().to_vec()),
+            (ROOT_KEY, key.to_pem().as_bytes().to_vec()),
+            (ROOT_CERTIFICATE, certificate.to_der().to_vec()),
         ];
         let entries = entries.map(|(name, bytes)| (name.to_owned(), ByteString(bytes)));
         let mut root = secret(ROOT_SECRET, namespace);
@@ -157,7 +153,7 @@ mod tests {
     use node_identity::{RootCertificate, RootKey, UnixTime};
     use rand_core::SeedableRng;
 
-    use super::{CERTIFICATE, KEY, NewRoot, write_new};
+    use super::{NewRoot, ROOT_CERTIFICATE, ROOT_KEY, write_new};
 
     fn new_root() -> NewRoot {
         let mut random = ChaCha20Rng::seed_from_u64(1);
@@ -188,8 +184,8 @@ mod tests {
         assert_eq!(ledger.data, None, "a root that has signed nothing yet");
         assert_eq!(root.metadata.name.as_deref(), Some("sotto-root"));
         let data = root.data.as_ref().unwrap();
-        let key = RootKey::from_pem(std::str::from_utf8(&data[KEY].0).unwrap()).unwrap();
-        let certificate = RootCertificate::from_der(&data[CERTIFICATE].0).unwrap();
+        let key = RootKey::from_pem(std::str::from_utf8(&data[ROOT_KEY].0).unwrap()).unwrap();
+        let certificate = RootCertificate::from_der(&data[ROOT_CERTIFICATE].0).unwrap();
         assert_eq!([key.pin(), certificate.pin()], [made.pin; 2]);
         assert_eq!(certificate.trust_domain().as_str(), "sotto.test");
     }

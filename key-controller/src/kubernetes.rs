@@ -12,19 +12,10 @@ pub(crate) use secret_ledger::SecretLedger;
 pub(crate) use secret_root::open_root;
 
 /// Account and DaemonSet of the node daemons.
-pub(crate) const DAEMON: &str = "sotto-node";
+pub(crate) use cluster_api::names::NODE as DAEMON;
 
-/// Account of the controllers.
-const CONTROLLER: &str = "sotto-controller";
-
-/// The Secret with the root's key and certificate.
-const ROOT_SECRET: &str = "sotto-root";
-
-/// The Secret with the ledger.
-const LEDGER_SECRET: &str = "sotto-ledger";
-
-/// The Lease of the controller that leads.
-const LEASE: &str = "sotto-controller";
+// `CONTROLLER` is the account too.
+use cluster_api::names::{CONTROLLER, CONTROLLER as LEASE, LEDGER, LEDGER_SECRET, ROOT_SECRET};
 
 /// Whether the API server refused because the object was changed, or made, in between.
 fn is_conflict(error: &kube::Error) -> bool {

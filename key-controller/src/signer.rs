@@ -7,6 +7,7 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use cluster_api::names::{ROOT_CERTIFICATE as CERTIFICATE, ROOT_KEY as KEY};
 use kept_files::{FileError, Links};
 use node_identity::{
     IssueError, KeyError, NodeCertificateTerms, NodeUid, Pin, RevocationList, RootCertificate,
@@ -15,9 +16,6 @@ use node_identity::{
 use rand_core::CryptoRng;
 
 use crate::ledger::NodeRecord;
-
-const KEY: &str = "root.key";
-const CERTIFICATE: &str = "root.der";
 
 /// A PKCS#8 Ed25519 key has some 120 bytes in PEM, a root certificate some 400 in DER.
 const MAX_BYTES: u64 = 16 * 1024;

@@ -10,13 +10,9 @@ use kube::core::ApiResource;
 use node_identity::RootCertificate;
 
 use crate::cluster::Cluster;
-use crate::names::{CONTROLLER, LEDGER_SECRET, NODE, ROOT_SECRET};
-use crate::root::CERTIFICATE;
+use crate::names::{CONTROLLER, LEDGER, LEDGER_SECRET, NODE, ROOT_CERTIFICATE, ROOT_SECRET};
 use crate::settings::controller::{self, InstalledController};
 use crate::settings::{self, Installed};
-
-/// The entry of the ledger Secret that a root which has signed something has.
-const LEDGER: &str = "ledger";
 
 /// What there is.
 pub(crate) struct Existing {
@@ -86,9 +82,12 @@ pub(crate) async fn look(cluster: &Cluster) -> Result<Existing> {
 }
 
 fn certificate(secret: &Secret) -> Result<RootCertificate> {
-    let der = secret.data.as_ref().and_then(|data| data.get(CERTIFICATE));
+    let der = secret
+        .data
+        .as_ref()
+        .and_then(|data| data.get(ROOT_CERTIFICATE));
     let der = der.with_context(|| {
-        format!("read the Secret {ROOT_SECRET}: it has no {CERTIFICATE}, put back its backup")
+        format!("read the Secret {ROOT_SECRET}: it has no {ROOT_CERTIFICATE}, put back its backup")
     })?;
     RootCertificate::from_der(&der.0)
         .with_context(|| format!("read the Secret {ROOT_SECRET}: put back its backup"))

@@ -10,6 +10,7 @@
 mod bytes;
 mod identity;
 mod manifest;
+pub mod names;
 mod peer;
 pub mod pem;
 mod revocation_list;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use cluster_api::names::ROOT_SECRET;
 use cluster_client::{Access, connect};
 use cluster_store::kubernetes::{ControllerScope, KubernetesStore};
 use cluster_store::{ClusterStore, StoreChanges};
@@ -115,10 +116,9 @@ async fn open(
             read => break read?,
         }
     };
-    let place = home
-        .root_directory
-        .as_deref()
-        .unwrap_or(Path::new("Secret sotto-root"));
+    let secret = format!("Secret {ROOT_SECRET}");
+    let place = home.root_directory.as_deref();
+    let place = place.unwrap_or(Path::new(&secret));
     signer.check_is_of(place, &ledger.pin, &ledger.trust_domain)?;
     check_against(settings, &ledger)?;
     info!(pin = %ledger.pin, nodes = ledger.nodes.len(), "Controller started");

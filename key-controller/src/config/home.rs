@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use cluster_api::names::NAMESPACE;
 use node_identity::Pin;
 use serde::Deserialize;
 
@@ -11,8 +12,6 @@ use super::ConfigError;
 
 /// Where health and metrics are served in Kubernetes.
 const HTTP_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9470);
-
-const DEFAULT_NAMESPACE: &str = "sotto-system";
 
 /// Where root, ledger and store are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,9 +105,7 @@ impl TryFrom<FileHome> for Home {
 
 impl FileKubernetes {
     fn checked(self) -> Result<InKubernetes, ConfigError> {
-        let namespace = self
-            .namespace
-            .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        let namespace = self.namespace.unwrap_or_else(|| NAMESPACE.to_owned());
         let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let is_inside = !namespace.starts_with('-') && !namespace.ends_with('-');
         if namespace.is_empty()

@@ -1,6 +1,7 @@
 //! The ValidatingAdmissionPolicies that keep others from asking in a node's name. They are defence
 //! in depth, and whoever takes them away is up to something: nothing is granted without them.
 
+use cluster_api::names::{REQUESTS_POLICY, STATUS_POLICY};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
     ValidatingAdmissionPolicyBindingSpec, ValidatingAdmissionPolicySpec,
@@ -25,7 +26,7 @@ struct Expected {
 /// As the chart has them.
 const EXPECTED: [Expected; 2] = [
     Expected {
-        name: "sotto-node-status",
+        name: STATUS_POLICY,
         group: "sotto.dev",
         resource: "*/*",
         operation: "*",
@@ -37,7 +38,7 @@ const EXPECTED: [Expected; 2] = [
         ],
     },
     Expected {
-        name: "sotto-node-requests",
+        name: REQUESTS_POLICY,
         group: "certificates.k8s.io",
         resource: "certificatesigningrequests",
         operation: "CREATE",

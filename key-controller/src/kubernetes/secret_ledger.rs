@@ -12,11 +12,8 @@ use node_identity::{Pin, UnixTime};
 use rand_core::CryptoRng;
 use tracing::warn;
 
-use super::{LEDGER_SECRET, is_conflict};
+use super::{LEDGER as ENTRY, LEDGER_SECRET, is_conflict};
 use crate::ledger::{Ledger, LedgerError, pack, unpack};
-
-/// The entry of the Secret. Without it the root has signed nothing yet.
-const ENTRY: &str = "ledger";
 
 /// What the API server takes as the content of one Secret.
 const MOST_BYTES: usize = 1024 * 1024;
