@@ -10,6 +10,7 @@ use cluster_api::{
     AWAITS_APPROVAL, NodeIdentity, OPERATOR_APPROVED, PENDING_CONDITION, REQUEST_LABEL,
     SIGNER_NAME, pem,
 };
+use cluster_client::Lenient;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -60,7 +61,7 @@ pub(crate) async fn run(
     let found = cluster
         .list::<CertificateSigningRequest>(parameters)
         .await?;
-    let waiting = found
+    let mut waiting: Vec<Waiting> = found
         .objects
         .into_iter()
         .filter(|request| waits(request, node))
@@ -69,7 +70,17 @@ pub(crate) async fn run(
             request,
         })
         .collect();
-    let Chosen { key, newest, older } = choose(waiting, node, key)?;
+    newest_first(&mut waiting);
+    let requests = listed(&waiting);
+    let Chosen { key, newest, older } = match choose(waiting, node, key) {
+        Ok(chosen) => chosen,
+        Err(refused) => {
+            if !requests.is_empty() {
+                say(&requests)?;
+            }
+            return Err(refused);
+        }
+    };
     let old = cluster
         .find::<NodeIdentity>(None, node.as_str())
         .await?
@@ -83,20 +94,22 @@ pub(crate) async fn run(
     )))
 }
 
-/// Chooses the newest of the requests that show one key: the wanted one, or the only one there is. Who
-/// has the node's token can ask too, and ask last.
-fn choose(mut waiting: Vec<Waiting>, node: &NodeName, wanted: Option<IkHash>) -> Result<Chosen> {
+fn newest_first(waiting: &mut [Waiting]) {
     waiting.sort_by_key(|one| {
         let made = one.request.metadata.creation_timestamp.as_ref();
         std::cmp::Reverse((made.map(|time| time.0), one.request.name_any()))
     });
-    let list = listed(&waiting);
+}
+
+/// Chooses the first of the requests, newest first, that show one key: the wanted one, or the only one there is. Who
+/// has the node's token can ask too, and ask last.
+fn choose(waiting: Vec<Waiting>, node: &NodeName, wanted: Option<IkHash>) -> Result<Chosen> {
     let keys = waiting.iter().filter_map(|one| one.key.as_ref().ok());
     let keys: BTreeSet<IkHash> = keys.copied().collect();
     if wanted.is_none() && keys.len() > 1 {
         bail!(
             "approve node {node}: its requests show different keys, one may be a thief's; name the \
-             node's own with --key, its daemon's log has it (\"Identity key made\"){list}"
+             node's own with --key, its daemon's log has it (\"Identity key made\")"
         );
     }
     let key = wanted.or_else(|| keys.first().copied());
@@ -108,7 +121,7 @@ fn choose(mut waiting: Vec<Waiting>, node: &NodeName, wanted: Option<IkHash>) ->
         let which = key.map_or_else(String::new, |key| format!(" that shows key {key}"));
         bail!(
             "approve node {node}: no request of it{which} waits for an operator; a node needs one \
-             only when it lives and asks with a new identity key{list}"
+             only when it lives and asks with a new identity key"
         );
     };
     Ok(Chosen {
@@ -118,7 +131,7 @@ fn choose(mut waiting: Vec<Waiting>, node: &NodeName, wanted: Option<IkHash>) ->
     })
 }
 
-/// Requests and their keys, a line each; nothing of none.
+/// The newest requests and their keys, a line each; nothing of none.
 fn listed(waiting: &[Waiting]) -> String {
     let row = |one: &Waiting| {
         let made = one.request.metadata.creation_timestamp.as_ref();
@@ -136,7 +149,7 @@ fn listed(waiting: &[Waiting]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    format!(":\n{}", table(&rows))
+    table(&rows)
 }
 
 fn waits(request: &CertificateSigningRequest, node: &NodeName) -> bool {
@@ -215,7 +228,7 @@ fn show(
 }
 
 async fn approve(cluster: &Cluster, request: &CertificateSigningRequest) -> Result<()> {
-    let api: Api<CertificateSigningRequest> = Api::all(cluster.client());
+    let api: Api<Lenient<CertificateSigningRequest>> = Api::all(cluster.client());
     let name = request.name_any();
     // With the resourceVersion: what was shown is what is approved.
     let decision = json!({
@@ -232,7 +245,7 @@ async fn approve(cluster: &Cluster, request: &CertificateSigningRequest) -> Resu
         ..PatchParams::default()
     };
     let patch = Patch::Strategic(&decision);
-    let sent = api.patch_approval(&name, &parameters, &patch);
+    let sent = api.patch_subresource("approval", &name, &parameters, &patch);
     patiently(&format!("the approval of request {name}"), sent).await?;
     Ok(())
 }
@@ -252,8 +265,8 @@ mod tests {
     use rand_core::SeedableRng;
 
     use super::{
-        AWAITS_APPROVAL, NODE_NAME_STAMP, PENDING_CONDITION, SIGNER_NAME, Waiting, choose, read,
-        waits,
+        AWAITS_APPROVAL, NODE_NAME_STAMP, PENDING_CONDITION, SIGNER_NAME, Waiting, choose, listed,
+        newest_first, read, waits,
     };
 
     fn condition(type_: &str, reason: &str) -> CertificateSigningRequestCondition {
@@ -346,24 +359,25 @@ mod tests {
     fn who_asks_last_with_another_key_does_not_win() {
         let alice = "alice".parse().unwrap();
         let three = || {
-            vec![
+            let mut three = vec![
                 waiting("own", 1, 1),
                 waiting("thief", 3, 9),
                 waiting("again", 2, 1),
-            ]
+            ];
+            newest_first(&mut three);
+            three
         };
         let key = IkHash::from_bytes([1; 32]);
 
         let refused = choose(three(), &alice, None).unwrap_err().to_string();
+        let requests = listed(&three());
         let named = choose(three(), &alice, Some(key)).unwrap();
         let unknown = IkHash::from_bytes([7; 32]);
         let absent = choose(three(), &alice, Some(unknown)).unwrap_err();
 
-        assert!(
-            refused.contains("--key") && refused.contains("thief"),
-            "{refused}"
-        );
-        assert!(refused.contains(&key.to_string()), "{refused}");
+        assert!(refused.contains("--key"), "{refused}");
+        assert!(requests.contains("thief"), "{requests}");
+        assert!(requests.contains(&key.to_string()), "{requests}");
         assert_eq!(named.newest.metadata.name.as_deref(), Some("again"));
         assert_eq!((named.key, named.older.len()), (key, 1));
         assert!(
@@ -380,7 +394,8 @@ mod tests {
             ..waiting("rubbish", 9, 0)
         };
 
-        let two = vec![waiting("old", 1, 1), waiting("new", 2, 1), rubbish];
+        let mut two = vec![waiting("old", 1, 1), waiting("new", 2, 1), rubbish];
+        newest_first(&mut two);
         let chosen = choose(two, &alice, None).unwrap();
 
         assert_eq!(chosen.newest.metadata.name.as_deref(), Some("new"));

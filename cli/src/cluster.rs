@@ -1,16 +1,17 @@
 //! The API server as this program uses it: whole lists in pages, bounded, with each object that is
 //! not of its kind's form put aside by name instead of spoiling the list.
 
-use std::fmt::Debug;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use cluster_client::{Access, connect};
+use cluster_client::{Access, Lenient, connect};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DynamicObject, ListParams};
-use kube::core::ApiResource;
+use kube::api::{Api, DynamicObject, GetParams, ListParams};
+use kube::core::{ApiResource, ObjectList, Request};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::arguments::Place;
 
@@ -42,11 +43,15 @@ pub(crate) struct Listed<K> {
 pub(crate) type Seen<T> = Result<T, String>;
 
 /// What any kind must be to be read here.
-pub(crate) trait Kind:
-    Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug
-{
+pub(crate) trait Kind: Resource<DynamicType = ()> + DeserializeOwned {}
+impl<K: Resource<DynamicType = ()> + DeserializeOwned> Kind for K {}
+
+/// How much of an object is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Metadata,
 }
-impl<K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug> Kind for K {}
 
 impl Cluster {
     /// Connects. Nothing is asked yet.
@@ -67,6 +72,15 @@ impl Cluster {
         })
     }
 
+    /// The cluster behind a client.
+    #[cfg(test)]
+    pub(crate) fn of(client: Client) -> Self {
+        Self {
+            client,
+            namespace: crate::names::NAMESPACE.to_owned(),
+        }
+    }
+
     /// The client itself, for verbs that write.
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
@@ -76,26 +90,51 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server does not answer, refuses, or has more than is sane.
-    pub(crate) async fn list<K: Kind>(&self, mut parameters: ListParams) -> Result<Listed<K>> {
+    pub(crate) async fn list<K: Kind>(&self, parameters: ListParams) -> Result<Listed<K>> {
         let kind = ApiResource::erase::<K>(&());
-        let api: Api<DynamicObject> = Api::all_with(self.client(), &kind);
         let mut listed = Listed {
             objects: Vec::new(),
             malformed: Vec::new(),
         };
+        for object in self.all(&kind, Part::Whole, parameters).await? {
+            let name = name(&object);
+            match serde_json::from_value::<K>(object) {
+                Ok(object) => listed.objects.push(object),
+                Err(error) => listed.malformed.push((name, error.to_string())),
+            }
+        }
+        Ok(listed)
+    }
+
+    /// The UIDs of all objects of a kind.
+    ///
+    /// # Errors
+    /// As those of [`Cluster::list`].
+    pub(crate) async fn uids(&self, kind: &ApiResource) -> Result<BTreeSet<String>> {
+        let all = self.all(kind, Part::Metadata, ListParams::default());
+        let uid = |object: &Value| Some(object.pointer("/metadata/uid")?.as_str()?.to_owned());
+        Ok(all.await?.iter().filter_map(uid).collect())
+    }
+
+    async fn all(
+        &self,
+        kind: &ApiResource,
+        part: Part,
+        mut parameters: ListParams,
+    ) -> Result<Vec<Value>> {
+        let request = Request::new(DynamicObject::url_path(kind, None));
+        let mut all = Vec::new();
         parameters = parameters.limit(PAGE);
         loop {
-            let page = patiently(&kind.plural, api.list(&parameters)).await?;
-            for mut object in page.items {
-                // As kubectl does: who wrote which field is of no interest to a reader.
-                object.metadata.managed_fields = None;
-                let name = object.metadata.name.clone().unwrap_or_default();
-                match object.try_parse::<K>() {
-                    Ok(object) => listed.objects.push(object),
-                    Err(error) => listed.malformed.push((name, error.to_string())),
-                }
-            }
-            if listed.objects.len() + listed.malformed.len() > MOST {
+            let sent = match part {
+                Part::Whole => request.list(&parameters),
+                Part::Metadata => request.list_metadata(&parameters),
+            };
+            let sent = sent.map_err(kube::Error::BuildRequest)?;
+            let page = self.client.request::<ObjectList<Lenient<Value>>>(sent);
+            let page = patiently(&kind.plural, page).await?;
+            all.extend(page.items.into_iter().filter_map(|object| object.0.ok()));
+            if all.len() > MOST {
                 bail!(
                     "list {}: there are more than {MOST}, somebody fills the cluster",
                     kind.plural
@@ -103,7 +142,7 @@ impl Cluster {
             }
             match page.metadata.continue_ {
                 Some(next) if !next.is_empty() => parameters = parameters.continue_token(&next),
-                Some(_) | None => return Ok(listed),
+                Some(_) | None => return Ok(all),
             }
         }
     }
@@ -118,33 +157,50 @@ impl Cluster {
         name: &str,
     ) -> Result<Option<K>> {
         let kind = ApiResource::erase::<K>(&());
-        let api = self.dynamic(&kind, namespace);
-        let what = format!("{} {name}", kind.plural);
-        let found = patiently(&what, api.get_opt(name)).await?;
-        found
-            .map(|mut object| {
-                object.metadata.managed_fields = None;
-                object
-                    .try_parse::<K>()
-                    .with_context(|| format!("read {what}"))
-            })
-            .transpose()
+        let found = self.one(&kind, namespace, name, Part::Whole).await?;
+        let read = |object| serde_json::from_value(object);
+        let read = found.map(read).transpose();
+        read.with_context(|| format!("read {} {name}", kind.plural))
     }
 
     /// Reads who and how old one object is, without its content. `None`: there is none.
     ///
     /// # Errors
-    /// When the API server does not answer or refuses.
+    /// As those of [`Cluster::find`].
     pub(crate) async fn find_metadata(
         &self,
         kind: &ApiResource,
         namespace: Option<&str>,
         name: &str,
     ) -> Result<Option<ObjectMeta>> {
-        let api = self.dynamic(kind, namespace);
-        let what = format!("{} {name}", kind.plural);
-        let found = patiently(&what, api.get_metadata_opt(name)).await?;
-        Ok(found.map(|object| object.metadata))
+        let found = self.one(kind, namespace, name, Part::Metadata).await?;
+        let metadata = |mut object: Value| object.get_mut("metadata").map(Value::take);
+        let read = |object| serde_json::from_value(metadata(object).unwrap_or_default());
+        let read = found.map(read).transpose();
+        read.with_context(|| format!("read {} {name}", kind.plural))
+    }
+
+    async fn one(
+        &self,
+        kind: &ApiResource,
+        namespace: Option<&str>,
+        name: &str,
+        part: Part,
+    ) -> Result<Option<Value>> {
+        let request = Request::new(DynamicObject::url_path(kind, namespace));
+        let sent = match part {
+            Part::Whole => request.get(name, &GetParams::default()),
+            Part::Metadata => request.get_metadata(name, &GetParams::default()),
+        };
+        let sent = sent.map_err(kube::Error::BuildRequest)?;
+        let found = async {
+            match self.client.request::<Lenient<Value>>(sent).await {
+                Ok(object) => Ok(object.0.ok()),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        patiently(&format!("{} {name}", kind.plural), found).await
     }
 
     /// A kind by its name alone.
@@ -152,12 +208,18 @@ impl Cluster {
         &self,
         kind: &ApiResource,
         namespace: Option<&str>,
-    ) -> Api<DynamicObject> {
+    ) -> Api<Lenient<DynamicObject>> {
         match namespace {
             Some(namespace) => Api::namespaced_with(self.client(), namespace, kind),
             None => Api::all_with(self.client(), kind),
         }
     }
+}
+
+/// What an object calls itself, whatever else it is.
+fn name(object: &Value) -> String {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str);
+    name.unwrap_or_default().to_owned()
 }
 
 /// $KUBECONFIG where it is one file; a list of files is left to the client.
@@ -212,3 +274,6 @@ fn explain(what: &str, error: kube::Error) -> anyhow::Error {
 pub(crate) fn seen<T>(result: Result<T>) -> Seen<T> {
     result.map_err(|error| format!("{error:#}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use cluster_api::{IdentityState, NodeIdentity, Peer};
+use cluster_client::Lenient;
 use kube::api::{Api, Patch, PatchParams};
 use node_identity::NodeName;
 use serde_json::json;
@@ -13,6 +14,7 @@ use crate::cluster::{Cluster, patiently};
 use crate::names::FIELD_MANAGER;
 use crate::output::Answer;
 use crate::peers::unknown;
+use crate::printable::printable;
 use crate::say;
 
 /// The controller looks every few seconds; a minute without an answer means that it does not run.
@@ -48,10 +50,10 @@ pub(crate) async fn run(
             "Revoking {node} (Node UID {}): the controller signs a list that says so; every node \
              then drops its tunnels to {node} at once, and nothing can take that back. The machine \
              comes back only if its Node object is deleted and it joins anew.",
-            identity.spec.node_uid
+            printable(&identity.spec.node_uid)
         ))?;
         confirm(&format!("Revoke {node} for good?"), consent).await?;
-        let api: Api<NodeIdentity> = Api::all(cluster.client());
+        let api: Api<Lenient<NodeIdentity>> = Api::all(cluster.client());
         // With the UID: an object made anew in the meantime is another node's.
         let wish = json!({
             "metadata": { "uid": identity.metadata.uid },

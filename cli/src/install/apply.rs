@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use cluster_client::Lenient;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
@@ -40,6 +41,7 @@ pub(crate) async fn apply(cluster: &Cluster, object: &DynamicObject, mode: Mode)
     let api = cluster.dynamic(&resource, namespace);
     // Where the kind itself is new, this is a 404 too.
     let before = patiently(&title, api.get_opt(&name)).await?;
+    let before = before.map(|found| read(found, &title)).transpose()?;
     let parameters = PatchParams {
         dry_run: mode.dry_run,
         force: mode.force,
@@ -60,7 +62,7 @@ pub(crate) async fn apply(cluster: &Cluster, object: &DynamicObject, mode: Mode)
              over ({})",
             status.message
         ),
-        other => patiently(&title, async { other }).await?,
+        other => read(patiently(&title, async { other }).await?, &title)?,
     };
     let outcome = match &before {
         None => "created",
@@ -71,6 +73,11 @@ pub(crate) async fn apply(cluster: &Cluster, object: &DynamicObject, mode: Mode)
     say(&format!("{title}: {outcome}{note}"))
 }
 
+fn read(object: Lenient<DynamicObject>, title: &str) -> Result<DynamicObject> {
+    let read = object.0.ok();
+    read.with_context(|| format!("apply {title}: it is there, but its metadata is malformed"))
+}
+
 /// What an object is called, in words fit for a terminal.
 fn title(object: &DynamicObject) -> String {
     printable(&format!("{} {}", kind(object), object.name_any()))
@@ -79,7 +86,6 @@ fn title(object: &DynamicObject) -> String {
 fn is_same(before: &DynamicObject, after: &DynamicObject) -> bool {
     let bare = |object: &DynamicObject| {
         let mut object = object.clone();
-        object.metadata.managed_fields = None;
         object.metadata.resource_version = None;
         object.metadata.generation = None;
         serde_json::to_value(object).ok()
