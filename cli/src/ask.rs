@@ -4,6 +4,8 @@ use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
 
 use anyhow::{Context, Result, bail};
 
+use crate::printable::printable_lines;
+
 /// Whether a question was answered beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consent {
@@ -46,7 +48,7 @@ pub(crate) async fn line(question: &str) -> Result<String> {
     if !stdin().is_terminal() {
         bail!("standard input is no terminal");
     }
-    write!(stderr(), "{question}")?;
+    write!(stderr(), "{}", printable_lines(question))?;
     stderr().flush()?;
     // A thread that nobody waits for: an interrupted program must not hang on it.
     let (send, receive) = tokio::sync::oneshot::channel();

@@ -7,13 +7,19 @@
 use anyhow::Context;
 use serde::Serialize;
 
-/// The text with such characters spelled out, as `\u{1b}`.
+/// The text with such characters spelled out, as `\u{1b}`: one line.
 pub(crate) fn printable(text: &str) -> String {
-    spell(
-        text,
-        |c| c.is_control(),
-        |c, shown| shown.extend(c.escape_unicode()),
-    )
+    spell(text, char::is_control, escape)
+}
+
+/// As [`printable`], of a text of several lines. Whoever makes such a text has made its parts
+/// printable; this is the last look before the terminal.
+pub(crate) fn printable_lines(text: &str) -> String {
+    spell(text, |c| c.is_control() && c != '\n', escape)
+}
+
+fn escape(c: char, shown: &mut String) {
+    shown.extend(c.escape_unicode());
 }
 
 /// A value as JSON, with such characters as JSON writes them: it is the same value.
@@ -62,15 +68,28 @@ fn spell(
     shown
 }
 
-/// Zero-width characters, line separators, and the bidirectional controls of Unicode's annex 9.
+/// What Unicode 17 calls default-ignorable (zero-width characters, bidirectional controls, tags,
+/// fillers), line separators and annotation marks.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
-        '\u{61c}'
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     )
 }
 
