@@ -1,11 +1,15 @@
 //! What makes a node or the controller count as not well, for every verb alike.
 
+use std::collections::BTreeSet;
+
 use cluster_api::{IdentityState, Peer};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::core::ApiResource;
 use node_identity::UnixTime;
 
-use crate::cluster::Seen;
+use crate::cluster::{Cluster, Seen, seen};
 use crate::table::span;
 use crate::times::unix;
 
@@ -15,8 +19,25 @@ const DEAD_AFTER: u64 = 4;
 /// What Kubernetes' own components lease for, where the object does not say.
 const USUAL_DURATION: u64 = 15;
 
-/// Why a node is not well. A revoked node is out, not ill.
-pub(crate) fn ailment(peer: &Peer) -> Option<String> {
+/// The UIDs of the Nodes that there are.
+pub(crate) struct Living(pub(crate) Seen<BTreeSet<String>>);
+
+impl Living {
+    /// Whether the Node of a peer is known to be gone.
+    pub(crate) fn lacks(&self, peer: &Peer) -> bool {
+        let there = self.0.as_ref();
+        there.is_ok_and(|uids| !uids.contains(&peer.spec.node_uid))
+    }
+}
+
+/// Looks which Nodes there are. Asked for after the peers: a new Node is not to look gone.
+pub(crate) async fn living(cluster: &Cluster) -> Living {
+    let nodes = ApiResource::erase::<Node>(&());
+    Living(seen(cluster.uids(&nodes).await))
+}
+
+/// Why a node is not well. One that is out, revoked or gone before it was certified, is not ill.
+pub(crate) fn ailment(peer: &Peer, living: &Living) -> Option<String> {
     let explained = |state: &str| {
         if peer.spec.reason.is_empty() {
             format!("identity is {state}")
@@ -26,8 +47,17 @@ pub(crate) fn ailment(peer: &Peer) -> Option<String> {
     };
     match peer.spec.identity {
         IdentityState::Revoked => return None,
+        IdentityState::Pending | IdentityState::Expired if living.lacks(peer) => return None,
         IdentityState::Pending => return Some(explained("pending")),
         IdentityState::Expired => return Some(explained("expired")),
+        IdentityState::Verified if living.lacks(peer) => {
+            let held =
+                "its Node is gone: is it revoked within a minute? else see the controller's log";
+            return Some(match peer.spec.reason.as_str() {
+                "" => held.to_owned(),
+                reason => reason.to_owned(),
+            });
+        }
         IdentityState::Verified => {}
     }
     let Some(status) = &peer.status else {

@@ -11,7 +11,7 @@ use node_identity::{NodeName, UnixTime};
 use serde::Serialize;
 
 use crate::cluster::{Cluster, Listed};
-use crate::health;
+use crate::health::{self, Living};
 use crate::output::{Answer, Output, render};
 use crate::table::table;
 use crate::times::{age, date, now, unix};
@@ -41,7 +41,8 @@ pub(crate) async fn run(
     };
     match cluster.find::<Peer>(None, node.as_str()).await? {
         Some(peer) => {
-            let text = render(&peer, output, |peer| report(peer, now()))?;
+            let living = health::living(cluster).await;
+            let text = render(&peer, output, |peer| report(peer, &living, now()))?;
             Ok(Answer::fine(text))
         }
         None => bail!("{}", unknown(cluster, node).await),
@@ -140,7 +141,7 @@ fn row(peer: &Peer, output: Output, now: UnixTime) -> Vec<String> {
     cells
 }
 
-fn report(peer: &Peer, now: UnixTime) -> String {
+fn report(peer: &Peer, living: &Living, now: UnixTime) -> String {
     let mut rows = vec![
         ("Node", peer.name_any()),
         ("UID", peer.spec.node_uid.clone()),
@@ -159,7 +160,11 @@ fn report(peer: &Peer, now: UnixTime) -> String {
         ),
         (
             "Well",
-            health::ailment(peer).map_or_else(|| "yes".to_owned(), |why| format!("no: {why}")),
+            match health::ailment(peer, living) {
+                Some(why) => format!("no: {why}"),
+                None if living.lacks(peer) => "its Node is gone".to_owned(),
+                None => "yes".to_owned(),
+            },
         ),
     ];
     match &peer.status {
@@ -244,3 +249,6 @@ fn details(status: &PeerStatus, now: UnixTime) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use node_identity::UnixTime;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, Listed, Seen, seen};
-use crate::health;
+use crate::health::{self, Living};
 use crate::names::{CONTROLLER, POLICIES};
 use crate::output::{Answer, Output, Verdict, render};
 use crate::roots::{self, RootSeen};
@@ -26,6 +26,7 @@ use crate::times::{date, now};
 struct Facts {
     lists: Seen<Listed<RevocationList>>,
     peers: Listed<Peer>,
+    living: Living,
     lease: Seen<Option<Lease>>,
     missing_policies: Seen<Vec<String>>,
 }
@@ -58,6 +59,8 @@ struct Nodes {
     pending: usize,
     expired: usize,
     revoked: usize,
+    /// Neither believed nor there: the controller takes their Peers away.
+    gone: usize,
 }
 
 #[derive(Serialize)]
@@ -75,6 +78,7 @@ pub(crate) async fn run(cluster: &Cluster, output: Output) -> Result<Answer> {
     let peers = cluster.list(ListParams::default()).await?;
     let facts = Facts {
         peers,
+        living: health::living(cluster).await,
         lists: seen(cluster.list(ListParams::default()).await),
         lease: seen(cluster.find(Some(&cluster.namespace), CONTROLLER).await),
         missing_policies: seen(missing_policies(cluster).await),
@@ -112,7 +116,7 @@ pub(crate) async fn missing_policies(cluster: &Cluster) -> Result<Vec<String>> {
 fn glance(facts: &Facts, now: UnixTime) -> Glance {
     let mut wrong = Vec::new();
     let roots = read_roots(&facts.lists, now, &mut wrong);
-    let (nodes, unhealthy) = read_peers(&facts.peers, &mut wrong);
+    let (nodes, unhealthy) = read_peers(&facts.peers, &facts.living, &mut wrong);
     let controller = match health::lease(&facts.lease, now) {
         Ok(holder) => holder,
         Err(fault) => {
@@ -184,7 +188,11 @@ fn root_line(root: &RootSeen, now: UnixTime, wrong: &mut Vec<String>) -> Root {
     }
 }
 
-fn read_peers(listed: &Listed<Peer>, wrong: &mut Vec<String>) -> (Nodes, Vec<Unhealthy>) {
+fn read_peers(
+    listed: &Listed<Peer>,
+    living: &Living,
+    wrong: &mut Vec<String>,
+) -> (Nodes, Vec<Unhealthy>) {
     let (mut nodes, mut unhealthy) = (Nodes::default(), Vec::new());
     for (name, reason) in &listed.malformed {
         wrong.push(format!("peer {name} is malformed: {reason}"));
@@ -192,11 +200,14 @@ fn read_peers(listed: &Listed<Peer>, wrong: &mut Vec<String>) -> (Nodes, Vec<Unh
     for peer in &listed.objects {
         match peer.spec.identity {
             IdentityState::Verified => nodes.verified += 1,
+            IdentityState::Revoked => nodes.revoked += 1,
+            IdentityState::Pending | IdentityState::Expired if living.lacks(peer) => {
+                nodes.gone += 1;
+            }
             IdentityState::Pending => nodes.pending += 1,
             IdentityState::Expired => nodes.expired += 1,
-            IdentityState::Revoked => nodes.revoked += 1,
         }
-        if let Some(reason) = health::ailment(peer) {
+        if let Some(reason) = health::ailment(peer, living) {
             unhealthy.push(Unhealthy {
                 node: peer.name_any(),
                 reason,
@@ -212,7 +223,12 @@ fn text(glance: &Glance) -> String {
         pending,
         expired,
         revoked,
+        gone,
     } = &glance.nodes;
+    let gone = match gone {
+        0 => String::new(),
+        gone => format!(", {gone} gone"),
+    };
     let mut rows: Vec<Vec<String>> = glance
         .roots
         .iter()
@@ -230,7 +246,9 @@ fn text(glance: &Glance) -> String {
     rows.extend([
         vec![
             "Nodes".to_owned(),
-            format!("{verified} verified, {pending} pending, {expired} expired, {revoked} revoked"),
+            format!(
+                "{verified} verified, {pending} pending, {expired} expired, {revoked} revoked{gone}"
+            ),
         ],
         vec!["Controller".to_owned(), glance.controller.clone()],
         vec!["Policies".to_owned(), glance.admission_policies.clone()],
@@ -255,3 +273,6 @@ fn text(glance: &Glance) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

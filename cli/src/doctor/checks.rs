@@ -45,7 +45,7 @@ pub(crate) fn all(facts: &Facts, now: UnixTime) -> Vec<Check> {
     checks.extend(lists(&facts.lists, now));
     let daemon_set = own_daemon_set(facts);
     checks.push(daemons(&daemon_set));
-    checks.extend(nodes::all(&facts.nodes, &facts.peers));
+    checks.extend(nodes::all(&facts.nodes, &facts.peers, &facts.living));
     checks.extend(network::ranges(
         &daemon_set,
         &facts.nodes,

@@ -13,6 +13,7 @@ use kube::api::ListParams;
 use kube::core::ApiResource;
 
 use crate::cluster::{Cluster, Kind, Listed, Seen, patiently, seen};
+use crate::health::{self, Living};
 use crate::names::{CONTROLLER, LEDGER_SECRET, NODE, ROOT_SECRET};
 use crate::status::missing_policies;
 
@@ -28,6 +29,8 @@ pub(crate) struct Facts {
     pub(crate) deployment: Seen<Option<Deployment>>,
     pub(crate) nodes: Seen<Listed<Node>>,
     pub(crate) peers: Seen<Listed<Peer>>,
+    /// Of the Nodes, however malformed, behind the peers.
+    pub(crate) living: Living,
     pub(crate) service_ranges: Seen<Listed<ServiceCIDR>>,
     pub(crate) network_policies: Seen<Listed<NetworkPolicy>>,
     /// Where Sotto should be.
@@ -61,6 +64,7 @@ pub(crate) async fn look(cluster: &Cluster) -> Facts {
         deployment: seen(cluster.find(namespace, CONTROLLER).await),
         nodes: list(cluster).await,
         peers: list(cluster).await,
+        living: health::living(cluster).await,
         service_ranges: list(cluster).await,
         network_policies: list(cluster).await,
         namespace: cluster.namespace.clone(),

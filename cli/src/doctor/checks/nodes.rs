@@ -9,12 +9,16 @@ use kube::ResourceExt;
 use super::{named, unseen};
 use crate::cluster::{Listed, Seen};
 use crate::doctor::{Check, Outcome};
-use crate::health;
+use crate::health::{self, Living};
 
 /// Nodes without pod ranges, without a peer, and peers that are not well.
-pub(super) fn all(nodes: &Seen<Listed<Node>>, peers: &Seen<Listed<Peer>>) -> Vec<Check> {
+pub(super) fn all(
+    nodes: &Seen<Listed<Node>>,
+    peers: &Seen<Listed<Peer>>,
+    living: &Living,
+) -> Vec<Check> {
     let mut checks = match nodes {
-        Ok(nodes) => vec![with_ranges(&nodes.objects)],
+        Ok(nodes) => with_ranges(nodes),
         Err(error) => vec![unseen("every node has a pod range", error)],
     };
     match (nodes, peers) {
@@ -24,13 +28,21 @@ pub(super) fn all(nodes: &Seen<Listed<Node>>, peers: &Seen<Listed<Peer>>) -> Vec
         }
     }
     match peers {
-        Ok(peers) => checks.extend(well(peers)),
+        Ok(peers) => checks.extend(well(peers, living)),
         Err(error) => checks.push(unseen("every known node is well", error)),
     }
     checks
 }
 
-fn with_ranges(nodes: &[Node]) -> Check {
+fn with_ranges(nodes: &Listed<Node>) -> Vec<Check> {
+    let unread = nodes.malformed.iter().map(|(name, reason)| {
+        let what = format!("Node {name} can be read");
+        Check::new(&what, Outcome::Warn, &format!("not checked: {reason}"))
+    });
+    unread.chain([all_with_ranges(&nodes.objects)]).collect()
+}
+
+fn all_with_ranges(nodes: &[Node]) -> Check {
     let what = "every node has a pod range";
     let lacks = |node: &&Node| {
         let spec = node.spec.as_ref();
@@ -75,7 +87,7 @@ fn with_peers(nodes: &[Node], peers: &[Peer]) -> Check {
     )
 }
 
-fn well(peers: &Listed<Peer>) -> Vec<Check> {
+fn well(peers: &Listed<Peer>, living: &Living) -> Vec<Check> {
     let mut checks = Vec::new();
     for (name, reason) in &peers.malformed {
         let what = format!("peer {name} is of its form");
@@ -84,8 +96,11 @@ fn well(peers: &Listed<Peer>) -> Vec<Check> {
     }
     for peer in &peers.objects {
         let what = format!("node {} is well", peer.name_any());
-        if let Some(reason) = health::ailment(peer) {
+        if let Some(reason) = health::ailment(peer, living) {
             checks.push(Check::new(&what, Outcome::Fail, &reason));
+        } else if peer.spec.identity != IdentityState::Revoked && living.lacks(peer) {
+            let found = "its Node is gone: the controller takes its Peer away in time";
+            checks.push(Check::new(&what, Outcome::Warn, found));
         } else if let Some(care) = care(peer) {
             checks.push(Check::new(&what, Outcome::Warn, care));
         }

@@ -12,6 +12,7 @@ use super::super::facts::Facts;
 use super::super::{Check, Outcome};
 use super::{all, version};
 use crate::cluster::Listed;
+use crate::health::Living;
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 
@@ -100,6 +101,7 @@ fn facts() -> Facts {
             peer("alice", IdentityState::Verified, "True"),
             peer("bob", IdentityState::Verified, "True"),
         ])),
+        living: Living(Ok([String::new()].into())),
         service_ranges: Ok(listed(vec![made(
             json!({ "spec": { "cidrs": ["10.96.0.0/16"] } }),
         )])),
@@ -225,6 +227,31 @@ fn nodes_and_peers_that_are_not_well_are_named() {
         Vec::<String>::new(),
         "out, not ill"
     );
+}
+
+#[test]
+fn a_node_that_is_gone_is_ill_only_while_it_is_believed() {
+    for identity in [IdentityState::Pending, IdentityState::Expired] {
+        let mut facts = facts();
+        facts.peers.as_mut().unwrap().objects[1] = peer("bob", identity, "False");
+        let mut failures = bad(&facts, Outcome::Fail);
+        assert_eq!(failures.len(), 1, "{failures:?}");
+
+        let other = "8d2d5c1e-98a1-4b4e-9d21-6f2f0d4c7a11";
+        facts.peers.as_mut().unwrap().objects[1].spec.node_uid = other.to_owned();
+        failures = bad(&facts, Outcome::Fail);
+        let warnings = bad(&facts, Outcome::Warn).join("\n");
+        assert!(failures.is_empty(), "{failures:?}");
+        assert!(warnings.contains("its Node is gone"), "{warnings}");
+
+        facts.living = Living(Err("this user may not".to_owned()));
+        assert_eq!(bad(&facts, Outcome::Fail).len(), 1);
+    }
+
+    let text = failure(|facts| {
+        facts.peers.as_mut().unwrap().objects[1].spec.node_uid = "gone".to_owned();
+    });
+    assert!(text.contains("bob is well: its Node is gone"), "{text}");
 }
 
 #[test]
