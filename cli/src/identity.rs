@@ -85,6 +85,8 @@ pub(crate) enum CheckVerdict {
     Ok,
     /// It could not be looked at; it proves nothing either way.
     Unknown,
+    /// It is of another root than those asked about, and says nothing of them.
+    Other,
     /// It does not hold.
     Failed,
 }
@@ -149,6 +151,7 @@ fn text(report: &Report) -> String {
         let verdict = match check.verdict {
             CheckVerdict::Ok => "ok",
             CheckVerdict::Unknown => "unknown",
+            CheckVerdict::Other => "other root",
             CheckVerdict::Failed => "FAILED",
         };
         vec![check.what.clone(), verdict.to_owned(), check.why.clone()]

@@ -3,13 +3,30 @@
 use cluster_api::MAX_STATEMENTS;
 use kube::ResourceExt;
 use node_identity::{
-    Envelope, Floor, KeyStatement, NodeCertificate, NodeCertificateTerms, Pin, Revocations,
-    RevokedSubject, TrustedRoots, UnixTime, envelope::NOT_BEFORE_TOLERANCE,
+    Envelope, Floor, KeyStatement, NodeCertificate, NodeCertificateTerms, Pin, RevokedSubject,
+    TrustedRoots, UnixTime, VerifiedPeer, VerifyError, envelope::NOT_BEFORE_TOLERANCE,
 };
 
 use super::{CertificateReport, Check, CheckVerdict, Facts, Report, StatementReport};
 use crate::roots::{self, RootSeen, chain};
 use crate::times::date;
+
+/// Whom a chain may lead to.
+struct Trust<'a> {
+    roots: &'a TrustedRoots,
+    /// Others that the cluster has, as while a root is changed: what they signed spoils nothing.
+    /// None where nothing leads to a trusted root.
+    beside: Vec<&'a RootSeen>,
+}
+
+impl Trust<'_> {
+    /// Why what none of the trusted roots signed is of no concern.
+    fn elsewhere(&self, certificate: &NodeCertificate) -> Option<String> {
+        let signed = |root: &&&RootSeen| root.certificate.has_signed(certificate);
+        let other = self.beside.iter().find(signed)?;
+        Some(format!("it belongs to another root, {}", other.pin))
+    }
+}
 
 /// The steps so far.
 struct Checks(Vec<Check>);
@@ -49,17 +66,27 @@ pub(crate) fn judge(facts: &Facts, now: UnixTime) -> Report {
     };
     let (roots, revocations) = roots::trust(&pins, &seen);
     judge_roots(&pins, &seen, &roots, now, &mut checks);
+    let envelopes = envelopes(facts);
+    // An empty floor: this program has no memory of what it saw before.
+    let verify = |one: &Envelope| one.verify(&roots, &revocations, &Floor::default(), now);
+    let is_proven = envelopes.iter().flatten().any(|one| verify(one).is_ok());
+    let trust = Trust {
+        roots: &roots,
+        beside: seen
+            .iter()
+            .filter(|root| is_proven && !pins.contains(&root.pin))
+            .collect(),
+    };
     let certificate = read_certificate(facts, &mut checks);
     if let Some(certificate) = &certificate {
-        judge_certificate(certificate, facts, &roots, now, &mut checks);
+        judge_certificate(certificate, facts, &trust, now, &mut checks);
     }
     judge_revocation(certificate.as_ref(), facts, &pins, &seen, &mut checks);
-    let statements = judge_statements(
-        facts,
+    judge_statements(
+        &envelopes,
         certificate.as_ref(),
-        &roots,
-        &revocations,
-        now,
+        &trust,
+        verify,
         &mut checks,
     );
     let verified = !checks
@@ -75,7 +102,11 @@ pub(crate) fn judge(facts: &Facts, now: UnixTime) -> Report {
             .map(|root| format!("{} of trust domain {}", root.pin(), root.trust_domain()))
             .collect(),
         certificate: certificate.map(|one| certificate_report(one.terms(), now)),
-        statements: statements.iter().map(statement_report).collect(),
+        statements: envelopes
+            .iter()
+            .flatten()
+            .map(|one| statement_report(one.statement()))
+            .collect(),
         checks: checks.0,
     }
 }
@@ -156,13 +187,14 @@ fn read_certificate(facts: &Facts, checks: &mut Checks) -> Option<NodeCertificat
 fn judge_certificate(
     certificate: &NodeCertificate,
     facts: &Facts,
-    roots: &TrustedRoots,
+    trust: &Trust<'_>,
     now: UnixTime,
     checks: &mut Checks,
 ) {
     let terms = certificate.terms();
-    let signer = roots.iter().find(|root| root.has_signed(certificate));
-    match signer {
+    let mut roots = trust.roots.iter();
+    let what = "the certificate is signed by a trusted root";
+    match roots.find(|root| root.has_signed(certificate)) {
         Some(root) => {
             checks.ok(format!("the certificate is signed by {}", root.pin()));
             checks.that(
@@ -171,10 +203,10 @@ fn judge_certificate(
                 format!("the root speaks for {}", root.trust_domain()),
             );
         }
-        None => checks.failed(
-            "the certificate is signed by a trusted root",
-            "no trusted root signed it",
-        ),
+        None => match trust.elsewhere(certificate) {
+            Some(why) => checks.add(what, CheckVerdict::Other, why),
+            None => checks.failed(what, "no trusted root signed it"),
+        },
     }
     checks.that(
         "the certificate is valid now",
@@ -238,52 +270,51 @@ fn judge_revocation(
     }
 }
 
+fn envelopes(facts: &Facts) -> Vec<Result<Envelope, String>> {
+    let status = facts.identity.status.as_ref();
+    let texts = status.map_or(&[][..], |status| status.statements.as_slice());
+    let read = |text: &String| {
+        let der = cluster_api::decode(text).map_err(|error| chain(&error))?;
+        Envelope::from_der(&der).map_err(|error| chain(&error))
+    };
+    texts.iter().take(MAX_STATEMENTS).map(read).collect()
+}
+
 fn judge_statements(
-    facts: &Facts,
+    envelopes: &[Result<Envelope, String>],
     published: Option<&NodeCertificate>,
-    roots: &TrustedRoots,
-    revocations: &Revocations,
-    now: UnixTime,
+    trust: &Trust<'_>,
+    verify: impl Fn(&Envelope) -> Result<VerifiedPeer, VerifyError>,
     checks: &mut Checks,
-) -> Vec<KeyStatement> {
-    let texts = facts
-        .identity
-        .status
-        .as_ref()
-        .map_or(&[][..], |status| status.statements.as_slice());
-    if texts.is_empty() {
+) {
+    if envelopes.is_empty() {
         checks.failed(
             "the node has stated a tunnel key",
             "its daemon has published no statement: does it run?",
         );
     }
-    let mut statements = Vec::new();
-    for (index, text) in texts.iter().take(MAX_STATEMENTS).enumerate() {
+    for (index, envelope) in envelopes.iter().enumerate() {
         let number = index + 1;
-        let read = cluster_api::decode(text)
-            .map_err(|error| chain(&error))
-            .and_then(|der| Envelope::from_der(&der).map_err(|error| chain(&error)));
-        let envelope = match read {
+        let envelope = match envelope {
             Ok(envelope) => envelope,
             Err(reason) => {
-                checks.failed(format!("statement {number} is of Sotto's form"), reason);
+                let what = format!("statement {number} is of Sotto's form");
+                checks.failed(what, reason.as_str());
                 continue;
             }
         };
         let what = format!(
             "statement {number} verifies: chain, dates, addresses, ranges, both signatures"
         );
-        // An empty floor: this program has no memory of what it saw before.
-        match envelope.verify(roots, revocations, &Floor::default(), now) {
-            Ok(_) => checks.ok(what),
-            Err(error) => checks.failed(what, chain(&error)),
+        match (verify(envelope), trust.elsewhere(envelope.certificate())) {
+            (Ok(_), _) => checks.ok(what),
+            (Err(_), Some(why)) => checks.add(what, CheckVerdict::Other, why),
+            (Err(error), None) => checks.failed(what, chain(&error)),
         }
         if let Some(published) = published {
-            judge_key(number, &envelope, published, checks);
+            judge_key(number, envelope, published, checks);
         }
-        statements.push(envelope.statement().clone());
     }
-    statements
 }
 
 fn judge_key(number: usize, envelope: &Envelope, published: &NodeCertificate, checks: &mut Checks) {

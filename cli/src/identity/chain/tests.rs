@@ -53,13 +53,17 @@ impl World {
 
     /// Everything that a healthy node has published, checked against no pin.
     fn alice(&mut self) -> Facts {
-        let identity_key = IdentityKey::generate(&mut self.rng);
-        let tunnel_key = TunnelKey::generate(&mut self.rng);
+        let key = IdentityKey::generate(&mut self.rng);
         let identity = SpiffeId {
             trust_domain: "sotto.test".parse().unwrap(),
             uid: NodeUid::generate(&mut self.rng),
             name: "alice".parse().unwrap(),
         };
+        self.publish(&key, &identity)
+    }
+
+    fn publish(&mut self, identity_key: &IdentityKey, identity: &SpiffeId) -> Facts {
+        let tunnel_key = TunnelKey::generate(&mut self.rng);
         let terms = NodeCertificateTerms {
             identity: identity.clone(),
             key: identity_key.public(),
@@ -80,8 +84,7 @@ impl World {
             base_port: 51_820,
             lanes: 2,
         };
-        let envelope =
-            Envelope::seal(&statement, &identity_key, &tunnel_key, &certificate).unwrap();
+        let envelope = Envelope::seal(&statement, identity_key, &tunnel_key, &certificate).unwrap();
         let spec = NodeIdentitySpec {
             node_uid: identity.uid.to_string(),
             certificate: Some(encode(certificate.to_der())),
@@ -211,4 +214,32 @@ fn a_root_filed_under_another_name_counts_for_nothing() {
     facts.lists.objects[0].metadata.name = Some(object_name(&World::seeded(2).certificate.pin()));
 
     assert!(!judge(&facts, NOW).verified);
+}
+
+#[test]
+fn kl07_while_a_root_is_changed_what_the_other_root_signed_spoils_nothing() {
+    let (mut old, mut new) = (World::seeded(1), World::seeded(2));
+    let key = IdentityKey::generate(&mut old.rng);
+    let identity = "spiffe://sotto.test/node/8d2d5c1e-98a1-4b4e-9d21-6f2f0d4c7a11/alice";
+    let identity: SpiffeId = identity.parse().unwrap();
+    let before = old.publish(&key, &identity);
+    let mut facts = new.publish(&key, &identity);
+    let statements = |facts: &Facts| facts.identity.status.clone().unwrap().statements;
+    let both = [statements(&facts), statements(&before)].concat();
+    facts.identity.status = Some(NodeIdentityStatus { statements: both });
+    facts.lists.objects.extend(before.lists.objects);
+
+    for (pin, other) in [
+        (new.certificate.pin(), old.certificate.pin()),
+        (old.certificate.pin(), new.certificate.pin()),
+    ] {
+        facts.pins = vec![pin];
+        let report = judge(&facts, NOW);
+        assert!(report.verified, "{report:?}");
+        let told = super::super::text(&report);
+        assert!(told.contains(&format!("it belongs to another root, {other}")));
+    }
+    facts.identity.status.as_mut().unwrap().statements.pop();
+    let report = judge(&facts, NOW);
+    assert!(!report.verified, "nothing leads to the old root any more");
 }
