@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use ipnetwork::IpNetwork;
 use node_identity::{IkHash, NodeName, Pin, PodCidr, TrustDomain, parse_network};
 
 use crate::names::NAMESPACE;
 use crate::output::Output;
-use crate::settings::controller::{NodeLabel, RangesFrom};
+use crate::settings::controller::{NodeLabel, RangesFrom, RootDirectory};
 
 /// Looks at Sotto: a whole cluster, or the node daemon of this machine.
 ///
@@ -135,6 +135,7 @@ pub(crate) struct InstallArguments {
     #[arg(long = "pin", value_name = "PIN", conflicts_with = "new_root")]
     pub(crate) pins: Vec<Pin>,
     /// While a root is changed: the pin of the one before, whose ledger the controller takes over.
+    /// As installed, as long as nodes trust it.
     #[arg(long, value_name = "PIN", conflicts_with = "new_root")]
     pub(crate) previous_pin: Option<Pin>,
     /// Make a root and put it into the cluster.
@@ -153,10 +154,22 @@ pub(crate) struct InstallArguments {
     /// `node`.
     #[arg(long, value_enum, value_name = "WHO")]
     pub(crate) pod_ranges_from: Option<RangesFrom>,
+    /// The largest IPv4 pod range that a node may have, and the size of those that Sotto gives out, in
+    /// bits of its prefix. As installed, else 24.
+    #[arg(long, value_name = "BITS", value_parser = value_parser!(u8).range(1..=30))]
+    pub(crate) node_prefix_length_ipv4: Option<u8>,
+    /// The same of IPv6. As installed, else 64.
+    #[arg(long, value_name = "BITS", value_parser = value_parser!(u8).range(1..=126))]
+    pub(crate) node_prefix_length_ipv6: Option<u8>,
     /// The label of the nodes that the controller may run on, under node-restriction.kubernetes.io/,
     /// where control-plane nodes take no pods. As installed, else control-plane nodes.
     #[arg(long, value_name = "LABEL")]
     pub(crate) controller_node_label: Option<NodeLabel>,
+    /// A folder on those nodes with root.key and root.der, in place of the Secret sotto-root: the API
+    /// server then never holds the root key. Folder and files are user 65532's alone. As installed, else
+    /// the Secret; "" for the Secret again.
+    #[arg(long, value_name = "DIR", conflicts_with = "new_root")]
+    pub(crate) controller_root_directory: Option<RootDirectory>,
     /// The image of the daemon and the controller.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) image: Option<String>,
@@ -203,6 +216,8 @@ mod tests {
             &["sotto", "status", "--namespace", "../x"],
             &["sotto", "install", "--pod-range", "10.244.0.1/16"],
             &["sotto", "install", "--controller-node-label", "app"],
+            &["sotto", "install", "--controller-root-directory", "root"],
+            &["sotto", "install", "--node-prefix-length-ipv4", "31"],
             &["sotto", "root", "create", "--trust-domain", "a b"],
         ] {
             assert!(Arguments::try_parse_from(line).is_err(), "{line:?}");

@@ -20,6 +20,7 @@ use crate::names::{NAMESPACE, SUPPORTED};
 use crate::output::Answer;
 use crate::root::NewRoot;
 use crate::say;
+use crate::settings::controller::PrefixLengths;
 use crate::table::table;
 use apply::Mode;
 use existing::Ledger;
@@ -39,10 +40,13 @@ pub(crate) async fn run(place: &Place, arguments: &InstallArguments) -> Result<A
     {
         return Ok(Answer::fine(values.fill()?));
     }
-    let cluster = Cluster::connect(place).await?;
-    check_version(&cluster).await?;
-    let existing = existing::look(&cluster).await?;
-    let addresses = ranges::look(&cluster).await?;
+    install(&Cluster::connect(place).await?, arguments).await
+}
+
+async fn install(cluster: &Cluster, arguments: &InstallArguments) -> Result<Answer> {
+    check_version(cluster).await?;
+    let existing = existing::look(cluster).await?;
+    let addresses = ranges::look(cluster).await?;
     let plan = plan::make(arguments, &existing, &addresses).await?;
     if arguments.print {
         if matches!(plan.root, RootPlan::New) {
@@ -57,7 +61,7 @@ pub(crate) async fn run(place: &Place, arguments: &InstallArguments) -> Result<A
     if !arguments.dry_run {
         confirm("Install this?", Consent::of(arguments.yes)).await?;
     }
-    carry_out(&cluster, plan, arguments).await
+    carry_out(cluster, plan, arguments).await
 }
 
 /// The version of the API server, as its minor number.
@@ -93,7 +97,6 @@ async fn check_version(cluster: &Cluster) -> Result<()> {
 fn show(plan: &Plan) -> String {
     let Values {
         pins,
-        previous_pin,
         trust_domain,
         pod_ranges,
         controller,
@@ -107,12 +110,16 @@ fn show(plan: &Plan) -> String {
     let pods = listed(pod_ranges.iter().map(ToString::to_string).collect());
     let pins = listed(pins.iter().map(ToString::to_string).collect());
     let [pods_source, services_source, underlay_source] = &plan.sources;
+    let PrefixLengths { ipv4, ipv6 } = controller.prefix_lengths;
+    let largest = format!("at most an IPv4 /{ipv4} or an IPv6 /{ipv6}");
+    let root_directory = controller.root_directory.path().unwrap_or_default();
+    let of_files = format!("its key in {root_directory} of the controller's nodes");
     let rows = [
         ("Pod ranges", pods, pods_source.as_str()),
         (
             "Each node's",
             format!("from the {}", controller.ranges_from),
-            "",
+            &largest,
         ),
         ("Service ranges", texts(service_ranges), services_source),
         ("Underlay ranges", texts(underlay_ranges), underlay_source),
@@ -122,6 +129,7 @@ fn show(plan: &Plan) -> String {
         match plan.root {
             RootPlan::New => ("Root", "a new one, its key in a Secret".to_owned(), ""),
             RootPlan::There => ("Root", pins, "in its Secret"),
+            RootPlan::Files => ("Root", pins, &of_files),
             RootPlan::Elsewhere => (
                 "Root",
                 pins,
@@ -129,7 +137,7 @@ fn show(plan: &Plan) -> String {
             ),
         },
     ];
-    let previous = previous_pin.map(|pin| {
+    let previous = controller.previous_pin.map(|pin| {
         let source = "its ledger is taken over";
         ("Root before", pin.to_string(), source)
     });
@@ -184,7 +192,9 @@ async fn carry_out(
     for object in &running {
         apply::apply(cluster, object, mode).await?;
     }
-    Ok(Answer::fine(conclusion(&plan, new_root.is_some(), mode)))
+    // One that an interrupted run has made is new to this person too.
+    let is_new_root = new_root.is_some() || arguments.new_root;
+    Ok(Answer::fine(conclusion(&plan, is_new_root, mode)))
 }
 
 fn conclusion(plan: &Plan, is_new_root: bool, mode: Mode) -> String {
@@ -204,3 +214,6 @@ fn conclusion(plan: &Plan, is_new_root: bool, mode: Mode) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 use kube::api::DynamicObject;
 use node_identity::{Pin, PodCidr, TrustDomain};
 
-use crate::settings::controller::InstalledController;
+use crate::settings::controller::{InstalledController, PrefixLengths};
 
 /// `make gen` renders it from the chart; its head says which texts stand for what.
 const MANIFEST: &str = include_str!("../../../deploy/sotto.yaml");
@@ -25,8 +25,12 @@ const SERVICE_RANGES: &str = r#"["203.0.113.64/26"]"#;
 const UNDERLAY_RANGES: &str = r#"["203.0.113.128/26"]"#;
 const IMAGE: &str = "image.invalid/sotto:v0";
 const NODE_LABEL: &str = "node-restriction.kubernetes.io/label.invalid";
-/// As `deploy/manifest-values.yaml` has it; the schema of the chart allows no text to be replaced.
+const ROOT_DIRECTORY: &str = "/root-directory.invalid";
+/// Where that folder is mounted.
+const ROOT_MOUNT: &str = "/etc/sotto/root";
+// As `deploy/manifest-values.yaml` has them; the schema of the chart allows no text to be replaced.
 const RANGES_FROM: &str = r#" pod_ranges = "node""#;
+const PREFIX_LENGTHS: &str = "{ ipv4 = 24, ipv6 = 64 }";
 
 /// What every text that is to be replaced has a part of.
 const PLACEHOLDERS: [&str; 4] = [PIN, PREVIOUS_PIN, ".invalid", "203.0.113."];
@@ -40,13 +44,11 @@ pub(crate) struct Image(String);
 pub(crate) struct Values {
     /// The roots that nodes trust, one at least.
     pub(crate) pins: Vec<Pin>,
-    /// The root before this one, while it is changed.
-    pub(crate) previous_pin: Option<Pin>,
     /// The name of the cluster.
     pub(crate) trust_domain: TrustDomain,
     /// Where pods are.
     pub(crate) pod_ranges: Vec<PodCidr>,
-    /// Where a node's range comes from, and where the controller may run.
+    /// What the controller alone is told.
     pub(crate) controller: InstalledController,
     /// Where Services are.
     pub(crate) service_ranges: Vec<IpNetwork>,
@@ -87,6 +89,7 @@ impl Values {
         if self.pins.is_empty() || self.pod_ranges.is_empty() || self.underlay_ranges.is_empty() {
             bail!("fill in the manifest: pin, pod range and underlay range are needed");
         }
+        let PrefixLengths { ipv4, ipv6 } = self.controller.prefix_lengths;
         let replacements = [
             (POD_RANGES, list(&self.pod_ranges)?),
             (SERVICE_RANGES, list(&self.service_ranges)?),
@@ -98,11 +101,15 @@ impl Values {
                 RANGES_FROM,
                 format!(" pod_ranges = \"{}\"", self.controller.ranges_from),
             ),
+            (
+                PREFIX_LENGTHS,
+                format!("{{ ipv4 = {ipv4}, ipv6 = {ipv6} }}"),
+            ),
         ];
         let mut text = String::with_capacity(manifest.len());
         // The head explains the texts to be replaced, for those who read it in the repository.
         for line in manifest.lines().skip_while(|line| line.starts_with('#')) {
-            for line in self.pin_lines(line) {
+            for line in self.lines(line) {
                 let filled = replacements
                     .iter()
                     .fold(line, |line, (from, to)| line.replace(from, to));
@@ -116,15 +123,24 @@ impl Values {
         Ok(text)
     }
 
-    /// A line with a pin becomes one for each, none where there is none.
-    fn pin_lines(&self, line: &str) -> Vec<String> {
+    /// A line with a pin becomes one for each; one of something that there is not goes.
+    fn lines(&self, line: &str) -> Vec<String> {
+        let InstalledController {
+            root_directory,
+            previous_pin,
+            ..
+        } = &self.controller;
         if line.contains(PIN) {
             let pins = self.pins.iter();
             pins.map(|pin| line.replace(PIN, &pin.to_string()))
                 .collect()
         } else if line.contains(PREVIOUS_PIN) {
-            let pins = self.previous_pin.iter();
+            let pins = previous_pin.iter();
             pins.map(|pin| line.replace(PREVIOUS_PIN, &pin.to_string()))
+                .collect()
+        } else if line.contains(ROOT_MOUNT) || line.contains(ROOT_DIRECTORY) {
+            let path = root_directory.path().into_iter();
+            path.map(|path| line.replace(ROOT_DIRECTORY, path))
                 .collect()
         } else {
             vec![line.to_owned()]
@@ -204,13 +220,12 @@ mod tests {
 
     use super::{Values, kind, objects, runs};
     use crate::settings;
-    use crate::settings::controller::{self, InstalledController, RangesFrom};
+    use crate::settings::controller::{self, InstalledController, PrefixLengths, RangesFrom};
 
     fn values() -> Values {
         let pin = |digit: &str| format!("sha256:{}", digit.repeat(64)).parse().unwrap();
         Values {
             pins: vec![pin("a"), pin("b")],
-            previous_pin: None,
             trust_domain: "sotto.test".parse().unwrap(),
             pod_ranges: vec![
                 "10.244.0.0/16".parse().unwrap(),
@@ -244,6 +259,9 @@ mod tests {
         let given = InstalledController {
             node_label: "node-restriction.kubernetes.io/keys".parse().unwrap(),
             ranges_from: RangesFrom::Controller,
+            prefix_lengths: PrefixLengths { ipv4: 20, ipv6: 80 },
+            root_directory: "/etc/sotto-root".parse().unwrap(),
+            previous_pin: Some(values().pins[1]),
         };
         for controller in [given, InstalledController::default()] {
             let values = Values {
@@ -260,16 +278,12 @@ mod tests {
     }
 
     #[test]
-    fn the_root_before_is_named_only_while_there_is_one() {
-        let without = values();
-        let with = Values {
-            previous_pin: Some(without.pins[1]),
-            ..values()
-        };
+    fn what_there_is_not_leaves_no_line_behind() {
+        let text = values().fill().unwrap();
 
-        assert!(!without.fill().unwrap().contains("previous_root"));
-        let line = format!("previous_root = \"{}\"", without.pins[1]);
-        assert_eq!(with.fill().unwrap().matches(&line).count(), 1);
+        for word in ["previous_root", "root_directory", "/etc/sotto/root"] {
+            assert!(!text.contains(word), "{word}");
+        }
     }
 
     #[test]

@@ -3,15 +3,15 @@
 
 use anyhow::{Context, Result, bail};
 use ipnetwork::IpNetwork;
-use node_identity::{Pin, PodCidr, TrustDomain};
+use node_identity::{Pin, PodCidr, RootCertificate, TrustDomain};
 
 use super::existing::{Existing, Ledger};
 use super::manifest::{Image, Values};
 use super::ranges::{self, Addresses, Found};
 use crate::arguments::InstallArguments;
 use crate::ask;
-use crate::settings::controller::{InstalledController, RangesFrom};
-use crate::settings::{networks, pods};
+use crate::settings::controller::{InstalledController, PrefixLengths, RangesFrom, RootDirectory};
+use crate::settings::{Installed, networks, pods};
 
 /// What runs if nothing else was said: the image of this version.
 const IMAGE: &str = concat!("ghcr.io/sotto-dev/sotto:", env!("CARGO_PKG_VERSION"));
@@ -40,6 +40,8 @@ pub(crate) enum RootPlan {
     New,
     /// In its Secret.
     There,
+    /// In files of the controller's nodes.
+    Files,
     /// Somebody has it and puts it into the cluster.
     Elsewhere,
 }
@@ -58,15 +60,14 @@ pub(crate) fn offline(arguments: &InstallArguments) -> Result<Option<Values>> {
     }
     let values = Values {
         pins: arguments.pins.clone(),
-        previous_pin: arguments.previous_pin,
-        trust_domain: trust_domain(arguments, None)?,
+        trust_domain: trust_domain(arguments, None, None)?,
         pod_ranges: arguments.pod_ranges.clone(),
-        controller: controller(arguments, None),
+        controller: controller(arguments, None, &arguments.pins),
         service_ranges: arguments.service_ranges.clone(),
         underlay_ranges: arguments.underlay_ranges.clone(),
         image: arguments.image.as_deref().unwrap_or(IMAGE).parse()?,
     };
-    disjoint(&values)?;
+    check_ranges(&values)?;
     Ok(Some(values))
 }
 
@@ -80,35 +81,36 @@ pub(crate) async fn make(
     addresses: &Addresses,
 ) -> Result<Plan> {
     let mut notes = Vec::new();
-    let (root, pins) = settle_root(arguments, existing)?;
+    let root_directory = root_directory(arguments, existing.controller.as_ref());
+    let (root, pins) = match root_directory.path() {
+        Some(_) => settle_files(arguments, existing)?,
+        None => settle_root(arguments, existing)?,
+    };
+    let of_root = existing.root.as_ref().filter(|_| root == RootPlan::There);
     let [pods_question, services_question, underlay_question] =
         questions(arguments, existing, addresses);
     let (pod_ranges, pods_source) = settle(&pods_question, arguments).await?;
     let (service_ranges, services_source) = settle(&services_question, arguments).await?;
     let (underlay_ranges, underlay_source) = settle(&underlay_question, arguments).await?;
-    let controller = controller(arguments, existing.controller.as_ref());
-    let outside = match controller.ranges_from {
-        RangesFrom::Node => ranges::outside(&addresses.of_nodes, &pod_ranges),
-        RangesFrom::Controller => Vec::new(),
-    };
-    if let Some(first) = outside.first() {
-        notes.push(format!(
-            "{} nodes, {first} among them, have pod ranges outside of these and stay pending",
-            outside.len()
+    let controller = controller(arguments, existing.controller.as_ref(), &pins);
+    if controller.ranges_from == RangesFrom::Node {
+        notes.extend(of_nodes(
+            &addresses.of_nodes,
+            &pod_ranges,
+            controller.prefix_lengths,
         ));
     }
     let texts: Vec<String> = pod_ranges.iter().map(ToString::to_string).collect();
     let values = Values {
         pins,
-        previous_pin: arguments.previous_pin,
-        trust_domain: trust_domain(arguments, Some(existing))?,
+        trust_domain: trust_domain(arguments, existing.installed.as_ref(), of_root)?,
         pod_ranges: pods(&texts).map_err(anyhow::Error::msg)?,
         controller,
         service_ranges,
         underlay_ranges,
         image: image(arguments, existing, &mut notes)?,
     };
-    disjoint(&values)?;
+    check_ranges(&values)?;
     Ok(Plan {
         values,
         root,
@@ -118,25 +120,64 @@ pub(crate) async fn make(
     })
 }
 
-/// Which roots nodes trust, and where the root's key is.
-fn settle_root(arguments: &InstallArguments, existing: &Existing) -> Result<(RootPlan, Vec<Pin>)> {
-    let installed = existing
-        .installed
-        .as_ref()
-        .map_or(&[][..], |one| one.pins.as_slice());
-    let there = existing.root.as_ref().map(|root| root.pin());
-    if arguments.new_root && (there.is_some() || !installed.is_empty()) {
+/// Which nodes would stay pending for the pod ranges that they have.
+fn of_nodes(
+    nodes: &[(String, Vec<IpNetwork>)],
+    pod_ranges: &[IpNetwork],
+    lengths: PrefixLengths,
+) -> Vec<String> {
+    let outside = ranges::outside(nodes, pod_ranges);
+    let is_large = |range: &IpNetwork| range.prefix() < lengths.of(range);
+    let large = nodes.iter().filter(|(_, own)| own.iter().any(is_large));
+    let large: Vec<&str> = large.map(|(name, _)| name.as_str()).collect();
+    let note = |(names, what): (Vec<&str>, &str)| {
+        let first = names.first()?;
+        Some(format!(
+            "{} nodes, {first} among them, have pod ranges {what} and stay pending",
+            names.len()
+        ))
+    };
+    let all = [
+        (outside, "outside of these"),
+        (
+            large,
+            "larger than one node may have (--node-prefix-length-ipv4, -ipv6)",
+        ),
+    ];
+    all.into_iter().filter_map(note).collect()
+}
+
+/// Which roots nodes trust: as given, as installed, or the one that there is.
+fn settle_pins(
+    arguments: &InstallArguments,
+    existing: &Existing,
+    there: Option<Pin>,
+) -> Result<Vec<Pin>> {
+    let installed = existing.installed.as_ref();
+    let installed = installed.map_or(&[][..], |one| one.pins.as_slice());
+    if arguments.new_root && !installed.is_empty() {
         bail!(
             "make a root: there is one already, it is never replaced; to change it, make one with \
              `sotto root create` and give both pins with --pin"
         );
     }
-    let wanted = match (arguments.pins.as_slice(), installed, there) {
-        ([], [], None) => Vec::new(),
-        ([], [], Some(pin)) => vec![pin],
-        ([], installed, _) => installed.to_vec(),
-        (given, _, _) => given.to_vec(),
-    };
+    let pins = [arguments.pins.as_slice(), installed, there.as_slice()];
+    let pins = pins.into_iter().find(|pins| !pins.is_empty());
+    Ok(pins.unwrap_or_default().to_vec())
+}
+
+/// What is in the Secret is of no matter then.
+fn settle_files(arguments: &InstallArguments, existing: &Existing) -> Result<(RootPlan, Vec<Pin>)> {
+    let pins = settle_pins(arguments, existing, None)?;
+    if pins.is_empty() {
+        bail!("settle the root: it is in files, which nobody here sees; give its pin with --pin");
+    }
+    Ok((RootPlan::Files, pins))
+}
+
+fn settle_root(arguments: &InstallArguments, existing: &Existing) -> Result<(RootPlan, Vec<Pin>)> {
+    let there = existing.root.as_ref().map(|root| root.pin());
+    let wanted = settle_pins(arguments, existing, there)?;
     match there {
         Some(pin) if !wanted.contains(&pin) => bail!(
             "settle the root: the Secret sotto-root holds {pin}, which no node would trust; give \
@@ -156,15 +197,14 @@ fn settle_root(arguments: &InstallArguments, existing: &Existing) -> Result<(Roo
     }
 }
 
-fn trust_domain(arguments: &InstallArguments, existing: Option<&Existing>) -> Result<TrustDomain> {
-    let of_root = existing
-        .and_then(|existing| existing.root.as_ref())
-        .map(|root| root.trust_domain().clone());
-    let installed = existing
-        .and_then(|existing| existing.installed.as_ref())
-        .map(|one| one.trust_domain.clone());
-    let wanted = arguments.trust_domain.clone();
-    match (wanted.or(installed), of_root) {
+fn trust_domain(
+    arguments: &InstallArguments,
+    installed: Option<&Installed>,
+    root: Option<&RootCertificate>,
+) -> Result<TrustDomain> {
+    let installed = installed.map(|one| one.trust_domain.clone());
+    let wanted = arguments.trust_domain.clone().or(installed);
+    match (wanted, root.map(|root| root.trust_domain().clone())) {
         (Some(wanted), Some(of_root)) if wanted != of_root => bail!(
             "settle the trust domain: the root in the Secret sotto-root speaks for {of_root}, not \
              {wanted}"
@@ -175,21 +215,40 @@ fn trust_domain(arguments: &InstallArguments, existing: Option<&Existing>) -> Re
     }
 }
 
+fn root_directory(
+    arguments: &InstallArguments,
+    installed: Option<&InstalledController>,
+) -> RootDirectory {
+    let given = arguments.controller_root_directory.clone();
+    let installed = installed.map(|one| one.root_directory.clone());
+    given.or(installed).unwrap_or_default()
+}
+
 /// What was given for the controller, else what is installed.
 fn controller(
     arguments: &InstallArguments,
     installed: Option<&InstalledController>,
+    pins: &[Pin],
 ) -> InstalledController {
     let InstalledController {
         node_label,
         ranges_from,
+        prefix_lengths: PrefixLengths { ipv4, ipv6 },
+        root_directory: _,
+        previous_pin,
     } = installed.cloned().unwrap_or_default();
+    let label = arguments.controller_node_label.clone();
+    // Who gives pins ends the change of a root by leaving the old one out.
+    let still = |pin: &Pin| arguments.pins.is_empty() || pins.contains(pin);
     InstalledController {
-        node_label: arguments
-            .controller_node_label
-            .clone()
-            .unwrap_or(node_label),
+        node_label: label.unwrap_or(node_label),
         ranges_from: arguments.pod_ranges_from.unwrap_or(ranges_from),
+        prefix_lengths: PrefixLengths {
+            ipv4: arguments.node_prefix_length_ipv4.unwrap_or(ipv4),
+            ipv6: arguments.node_prefix_length_ipv6.unwrap_or(ipv6),
+        },
+        root_directory: root_directory(arguments, installed),
+        previous_pin: arguments.previous_pin.or(previous_pin.filter(still)),
     }
 }
 
@@ -317,15 +376,25 @@ fn unknown(what: &str, option: &str, proposed: &str, source: &str) -> String {
     }
 }
 
-fn disjoint(values: &Values) -> Result<()> {
+/// What daemons and controller would refuse at their start.
+fn check_ranges(values: &Values) -> Result<()> {
     let pods: Vec<IpNetwork> = values.pod_ranges.iter().map(PodCidr::to_network).collect();
     let overlap = ranges::first_overlap(&[
         ("pod range", &pods),
         ("Service range", &values.service_ranges),
         ("underlay range", &values.underlay_ranges),
     ]);
-    match overlap {
-        Some(overlap) => bail!("settle the ranges: {overlap}; separate them"),
+    if let Some(overlap) = overlap {
+        bail!("settle the ranges: {overlap}; separate them");
+    }
+    let lengths = values.controller.prefix_lengths;
+    match pods.iter().find(|range| range.prefix() > lengths.of(range)) {
+        Some(range) => bail!(
+            "settle the ranges: pod range {range} is smaller than what one node may have, /{}; raise \
+             --node-prefix-length-{}",
+            lengths.of(range),
+            if range.is_ipv4() { "ipv4" } else { "ipv6" }
+        ),
         None => Ok(()),
     }
 }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use ipnetwork::IpNetwork;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::PodSpec;
+use node_identity::Pin;
 use serde::Deserialize;
 
 use crate::names::CONTROLLER;
@@ -75,6 +77,57 @@ impl fmt::Display for RangesFrom {
     }
 }
 
+/// A folder of the controller's nodes with the root's key and certificate: of letters that end
+/// nothing. Empty: they are in the Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RootDirectory(String);
+
+impl RootDirectory {
+    /// The folder, if there is one.
+    pub(crate) fn path(&self) -> Option<&str> {
+        Some(self.0.as_str()).filter(|path| !path.is_empty())
+    }
+}
+
+impl FromStr for RootDirectory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+        let is_path = text.starts_with('/') && text.bytes().all(allowed);
+        if text.is_empty() || (is_path && !text.split('/').any(|part| part == "..")) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("an absolute path of letters, digits and /._- is needed".to_owned())
+        }
+    }
+}
+
+/// The largest pod range that a node may have, in bits of its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct PrefixLengths {
+    pub(crate) ipv4: u8,
+    pub(crate) ipv6: u8,
+}
+
+impl PrefixLengths {
+    /// The length for the family of a range.
+    pub(crate) fn of(self, range: &IpNetwork) -> u8 {
+        if range.is_ipv4() {
+            self.ipv4
+        } else {
+            self.ipv6
+        }
+    }
+}
+
+impl Default for PrefixLengths {
+    fn default() -> Self {
+        Self { ipv4: 24, ipv6: 64 }
+    }
+}
+
 /// What an installed controller was told that this program has to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InstalledController {
@@ -82,11 +135,19 @@ pub(crate) struct InstalledController {
     pub(crate) node_label: NodeLabel,
     /// Where it has pod ranges from.
     pub(crate) ranges_from: RangesFrom,
+    /// How large those may be.
+    pub(crate) prefix_lengths: PrefixLengths,
+    /// Where its root is, if not in its Secret.
+    pub(crate) root_directory: RootDirectory,
+    /// The root before this one, while it is changed.
+    pub(crate) previous_pin: Option<Pin>,
 }
 
 /// The settings among the arguments, as far as they matter here.
 #[derive(Deserialize)]
 struct Settings {
+    #[serde(default)]
+    node_prefix_lengths: PrefixLengths,
     kubernetes: Kubernetes,
 }
 
@@ -94,6 +155,7 @@ struct Settings {
 struct Kubernetes {
     #[serde(default)]
     pod_ranges: RangesFrom,
+    previous_root: Option<String>,
 }
 
 /// Reads a Deployment of ours.
@@ -113,9 +175,14 @@ pub(crate) fn read(deployment: &Deployment) -> Result<InstalledController, Strin
     let settings: Settings =
         toml::from_str(text).map_err(|error| format!("its settings: {}", error.message()))?;
     let label = label(pod).ok_or("it does not say by a label which nodes it may run on")?;
+    let previous = settings.kubernetes.previous_root.as_deref();
+    let previous = previous.map(str::parse::<Pin>).transpose();
     Ok(InstalledController {
         node_label: label.parse()?,
         ranges_from: settings.kubernetes.pod_ranges,
+        prefix_lengths: settings.node_prefix_lengths,
+        root_directory: root_directory(pod).unwrap_or_default().parse()?,
+        previous_pin: previous.map_err(|error| error.to_string())?,
     })
 }
 
@@ -126,9 +193,26 @@ fn label(pod: &PodSpec) -> Option<&str> {
     Some(&term.match_expressions.as_ref()?.first()?.key)
 }
 
+/// The folder behind the volume of the root, as the chart names it.
+fn root_directory(pod: &PodSpec) -> Option<&str> {
+    let mut volumes = pod.volumes.iter().flatten();
+    let volume = volumes.find(|volume| volume.name == "root")?;
+    Some(&volume.host_path.as_ref()?.path)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::NodeLabel;
+    use super::{NodeLabel, RootDirectory};
+
+    #[test]
+    fn a_folder_of_the_root_is_an_absolute_path_and_ends_no_quotation() {
+        for path in ["", "/etc/sotto-root", "/a/b.c"] {
+            assert!(path.parse::<RootDirectory>().is_ok(), "{path:?}");
+        }
+        for path in ["root", "/a/../b", "/a b", "/a\"b", "/a\nb", "/a{b"] {
+            assert!(path.parse::<RootDirectory>().is_err(), "{path:?}");
+        }
+    }
 
     #[test]
     fn a_label_that_a_kubelet_could_give_itself_is_refused() {

@@ -12,6 +12,8 @@ use crate::wait;
 
 /// The manifest that `sotto install` applies.
 const MANIFEST: &str = include_str!("../../../deploy/sotto.yaml");
+/// What lines without a previous root and without a root as files have not.
+const NOT_HERE: [&str; 3] = ["previous_root", "/etc/sotto/root", "root-directory.invalid"];
 const NO_PIN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 /// Where the lab's administrator makes the root.
 const ROOT: &str = "/var/lib/root";
@@ -136,7 +138,7 @@ impl Cluster {
                 r#"["198.51.100.0/24", "2001:db8::/64"]"#,
             )
             .lines()
-            .filter(|line| !line.contains("previous_root"))
+            .filter(|line| !NOT_HERE.iter().any(|word| line.contains(word)))
             .map(|line| format!("{line}\n"))
             .collect()
     }

@@ -8,7 +8,7 @@ use rand_core::SeedableRng;
 use super::{Addresses, Existing, Found, Ledger, Plan, RootPlan, make, offline};
 use crate::arguments::{Arguments, InstallArguments, Verb};
 use crate::settings::Installed;
-use crate::settings::controller::{InstalledController, RangesFrom};
+use crate::settings::controller::{InstalledController, PrefixLengths, RangesFrom};
 
 fn arguments(words: &[&str]) -> InstallArguments {
     let line = ["sotto", "install", "--yes"].iter().chain(words);
@@ -79,7 +79,8 @@ fn what_is_given_wins_over_what_is_installed_and_that_over_what_is_found() {
         installed: Some(installed(root(1).pin())),
         controller: Some(InstalledController {
             node_label: "node-restriction.kubernetes.io/keys".parse().unwrap(),
-            ranges_from: RangesFrom::Node,
+            prefix_lengths: PrefixLengths { ipv4: 20, ipv6: 64 },
+            ..InstalledController::default()
         }),
         root: Some(root(1)),
         ledger: Ledger::Written,
@@ -149,6 +150,20 @@ fn an_install_that_was_interrupted_behind_its_root_goes_on_with_it() {
 }
 
 #[test]
+fn a_new_root_that_an_interrupted_install_made_is_not_made_again() {
+    let existing = Existing {
+        root: Some(root(1)),
+        ledger: Ledger::Empty,
+        ..nothing()
+    };
+
+    let found = plan(&["--new-root"], &existing, &certain()).unwrap();
+
+    assert_eq!(found.root, RootPlan::There);
+    assert_eq!(found.values.pins, [root(1).pin()]);
+}
+
+#[test]
 fn a_root_and_its_ledger_are_never_made_anew_one_without_the_other() {
     let without_ledger = Existing {
         root: Some(root(1)),
@@ -186,6 +201,90 @@ fn a_root_that_nodes_trust_is_never_replaced_nor_left_without_trust() {
     assert_eq!(both.values.pins.len(), 2);
     let error = plan(&["--trust-domain", "other.test"], &existing, &certain()).unwrap_err();
     assert!(error.contains("speaks for sotto.test"), "{error}");
+}
+
+#[test]
+fn kl07_the_root_before_is_named_until_nodes_trust_it_no_more() {
+    let pins = [root(1).pin().to_string(), root(2).pin().to_string()];
+    let mut existing = Existing {
+        installed: Some(Installed {
+            pins: vec![root(1).pin(), root(2).pin()],
+            ..installed(root(1).pin())
+        }),
+        controller: None,
+        root: Some(root(2)),
+        ledger: Ledger::Written,
+    };
+    let previous = |words: &[&str], existing: &Existing| {
+        let plan = plan(words, existing, &certain()).unwrap();
+        plan.values.controller.previous_pin
+    };
+    assert_eq!(previous(&[], &existing), None);
+    let given = previous(&["--previous-pin", &pins[0]], &existing);
+    assert_eq!(given, Some(root(1).pin()));
+
+    existing.controller = Some(InstalledController {
+        previous_pin: given,
+        ..InstalledController::default()
+    });
+    assert_eq!(previous(&[], &existing), given);
+    let both = ["--pin", &pins[0], "--pin", &pins[1]];
+    assert_eq!(previous(&both, &existing), given);
+    assert_eq!(previous(&["--pin", &pins[1]], &existing), None);
+}
+
+#[test]
+fn a_root_in_files_needs_its_pin_and_minds_no_secret() {
+    let words = ["--controller-root-directory", "/etc/sotto-root"];
+    let existing = Existing {
+        root: Some(root(1)),
+        ..nothing()
+    };
+    let error = plan(&words, &existing, &certain()).unwrap_err();
+    assert!(error.contains("--pin"), "{error}");
+
+    let pin = root(2).pin().to_string();
+    let with_pin = [&words[..], &["--pin", &pin]].concat();
+    let first = plan(&with_pin, &existing, &certain()).unwrap();
+    assert_eq!(first.root, RootPlan::Files);
+    assert_eq!(first.values.pins, [root(2).pin()]);
+
+    let existing = Existing {
+        installed: Some(installed(root(2).pin())),
+        controller: Some(first.values.controller.clone()),
+        ..existing
+    };
+    let again = plan(&[], &existing, &certain()).unwrap();
+    assert_eq!(again.values.controller, first.values.controller);
+    assert_eq!(again.root, RootPlan::Files);
+    let back = plan(&["--controller-root-directory", ""], &existing, &certain());
+    assert!(back.unwrap_err().contains("no node would trust"));
+}
+
+#[test]
+fn how_large_a_nodes_range_may_be_is_kept_and_must_fit() {
+    let existing = Existing {
+        installed: Some(installed(root(1).pin())),
+        controller: Some(InstalledController {
+            prefix_lengths: PrefixLengths { ipv4: 20, ipv6: 80 },
+            ..InstalledController::default()
+        }),
+        root: Some(root(1)),
+        ledger: Ledger::Written,
+    };
+    let words = ["--node-prefix-length-ipv4", "26"];
+    let lengths = plan(&words, &existing, &certain()).unwrap().values;
+    let expected = PrefixLengths { ipv4: 26, ipv6: 80 };
+    assert_eq!(lengths.controller.prefix_lengths, expected);
+
+    let narrow = ["--pod-range", "10.244.0.0/21"];
+    let error = plan(&narrow, &existing, &certain()).unwrap_err();
+    assert!(error.contains("--node-prefix-length-ipv4"), "{error}");
+
+    let mut addresses = certain();
+    addresses.of_nodes = vec![("bob".to_owned(), vec!["10.244.0.0/19".parse().unwrap()])];
+    let notes = plan(&[], &existing, &addresses).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("bob")), "{notes:?}");
 }
 
 #[test]
