@@ -103,6 +103,7 @@ fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Re
     ])?;
     ensure!(daemon.contains("lanes = 3"), "{daemon}");
 
+    kinds_have_their_short_names(&api)?;
     sotto_leaves_what_helm_installed(place)?;
     run(place, &["uninstall", "sotto"])?;
     api.kubectl(&[
@@ -118,6 +119,23 @@ fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Re
     ensure!(left.is_empty(), "{left}");
 
     helm_leaves_what_sotto_install_applied(&api)
+}
+
+/// Those that the documentation names.
+fn kinds_have_their_short_names(api: &ApiServer) -> Result<()> {
+    let all = api.kubectl(&["api-resources", "--api-group=sotto.dev", "--no-headers"])?;
+    let mut found: Vec<Vec<&str>> = all
+        .lines()
+        .map(|line| line.split_whitespace().take(2).collect())
+        .collect();
+    found.sort_unstable();
+    let wanted = [
+        ["nodeidentities", "nid"],
+        ["peers", "spr"],
+        ["revocationlists", "srl"],
+    ];
+    ensure!(found == wanted, "{all}");
+    Ok(())
 }
 
 /// What `sotto install` has applied is not Helm's to take over.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sotto_tests::case::Case;
 use sotto_tests::cases;
 use sotto_tests::cluster::join;
-use sotto_tests::kubernetes::{ApiServer, KubernetesPair, NAMESPACE, text};
+use sotto_tests::kubernetes::{ApiServer, Caller, KubernetesPair, NAMESPACE, text};
 use sotto_tests::lab::{DaemonSettings, Lab, Place, program};
 use sotto_tests::{traffic, wait};
 
@@ -83,6 +83,7 @@ fn sotto_shows_a_cluster_and_verifies_its_nodes(lab: &Lab) -> Result<()> {
     says(place, &["identity", "bob", "--pin", &foreign], 1, "bob")?;
     says(place, &["identity", "nobody"], 1, "nobody")?;
 
+    a_late_writer_and_a_node_that_is_gone_spoil_nothing(&pair.cluster.api)?;
     let (_, healthy) = sotto(place, &["doctor"])?;
     let binding = [
         "delete",
@@ -95,6 +96,31 @@ fn sotto_shows_a_cluster_and_verifies_its_nodes(lab: &Lab) -> Result<()> {
     let ill = ill?;
     ensure!(ill != healthy, "the doctor saw nothing: {ill}");
     still_well(pair)
+}
+
+/// A Peer whose Node never was, with a time in its metadata that is beyond the calendar.
+fn a_late_writer_and_a_node_that_is_gone_spoil_nothing(api: &ApiServer) -> Result<()> {
+    let peer = json!({
+        "apiVersion": "sotto.dev/v1alpha1",
+        "kind": "Peer",
+        "metadata": {"name": "ghost", "managedFields": [{
+            "manager": "mallory", "operation": "Update", "apiVersion": "sotto.dev/v1alpha1",
+            "time": "9999-12-31T23:59:59Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}},
+        }]},
+        "spec": {"nodeUID": "11111111-2222-4333-8444-555555555555", "identity": "Pending"},
+    });
+    let path = "/apis/sotto.dev/v1alpha1/peers";
+    let kept = api.allows(&Caller::Administrator, "POST", path, &peer)?;
+    ensure!(
+        kept.contains("9999-12-31"),
+        "the API server mended it: {kept}"
+    );
+    says(api.place(), &["peers"], 0, "ghost")?;
+    says(api.place(), &["status"], 0, "1 gone")?;
+    says(api.place(), &["peers", "ghost"], 0, "its Node is gone")?;
+    let (_, doctor) = sotto(api.place(), &["doctor"])?;
+    ensure!(doctor.contains("node ghost is well"), "{doctor}");
+    Ok(())
 }
 
 fn kl12_sotto_revoke_puts_a_node_out_within_its_budget(lab: &Lab) -> Result<()> {
@@ -224,18 +250,14 @@ fn sotto_install_goes_on_where_it_was_interrupted(lab: &Lab) -> Result<()> {
         // It may have come to its end.
         let _ = running.kill9();
     }
-    // Half of the Secrets: the ledger comes first, as a root without one has lost its memory.
-    let root = [
-        "delete",
-        "secret",
-        "sotto-root",
-        "-n",
-        NAMESPACE,
-        "--ignore-not-found",
-    ];
-    api.kubectl(&root)?;
+    // As if none had come to its end.
     let workloads = ["delete", "daemonset,deployment", "--all", "-n", NAMESPACE];
     api.kubectl(&workloads)?;
+    says(place, &new, 0, "Installed")?;
+    pins_agree(&api)?;
+    // Half of the Secrets: the ledger comes first, as a root without one has lost its memory.
+    api.kubectl(&workloads)?;
+    api.kubectl(&["delete", "secret", "sotto-root", "-n", NAMESPACE])?;
     says(place, &new, 0, "Installed")?;
     pins_agree(&api)?;
     says(place, &INSTALL, 0, "Installed")?;
