@@ -5,14 +5,16 @@
 //! and without the root's key nobody can make one. It shows that ranges, keys and revocations are
 //! promised that this ledger does not know of; `recover` says which of them count from then on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
-use cluster_store::{Published, PublishedNode};
+use cluster_store::Published;
 use node_identity::{
     Envelope, NodeCertificate, NodeCertificateTerms, NodeName, NodeUid, RevocationEntry,
     RevocationList, RevokedSubject, RootCertificate, SignedRevocationList, TrustedRoots, UnixTime,
 };
+use sha2::{Digest, Sha256};
 
 use crate::ledger::Ledger;
 use crate::revocations;
@@ -30,23 +32,21 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    /// Compares what is published, and the newest list in it that the root signed ([`own_list`]), with
-    /// the ledger. The store must have been read first.
+    /// Compares the published certificates, and the newest list that the root signed ([`own_list`]),
+    /// with the ledger. The store must have been read first.
     pub(crate) fn against(
         ledger: &Ledger,
-        published: &Published,
+        certificates: &[Arc<NodeCertificate>],
         signed: Option<&RevocationList>,
         root: &RootCertificate,
         now: UnixTime,
     ) -> Self {
-        let certificates = published
-            .nodes
+        let certificates = certificates
             .iter()
-            .flat_map(certificates)
             .filter(|found| is_unknown(ledger, found.terms(), now) && root.has_signed(found));
         let mut certificates: Vec<NodeCertificateTerms> =
             certificates.map(|found| found.terms().clone()).collect();
-        certificates.sort_unstable_by_key(|terms| terms.serial);
+        certificates.sort_unstable_by_key(|terms| (terms.serial, terms.identity.uid));
         certificates.dedup();
         Self {
             certificates,
@@ -78,16 +78,33 @@ impl Evidence {
     }
 }
 
-/// What the controller published of a node, and what the node shows in its own envelopes: a store
-/// that was restored from a backup has lost the first, and nodes publish the second again.
-fn certificates(node: &PublishedNode) -> impl Iterator<Item = NodeCertificate> {
-    let published = node.certificate.as_ref();
-    let published = published.and_then(|der| NodeCertificate::from_der(der).ok());
-    let shown = node.envelopes.iter().filter_map(|der| {
-        let envelope = Envelope::from_der(der).ok()?;
-        Some(envelope.certificate().clone())
-    });
-    published.into_iter().chain(shown)
+/// The certificates in what is published, by digest: parsed once for as long as they are there. What
+/// is no certificate is remembered as well.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed(HashMap<[u8; 32], Option<Arc<NodeCertificate>>>);
+
+impl Parsed {
+    /// What the controller published of nodes, and what they show in their own envelopes: a store that
+    /// was restored from a backup has lost the first, and nodes publish the second again.
+    pub(crate) fn certificates(&mut self, published: &Published) -> Vec<Arc<NodeCertificate>> {
+        let mut before = std::mem::take(&mut self.0);
+        let nodes = published.nodes.iter();
+        for der in nodes.flat_map(|node| node.certificate.iter().chain(&node.envelopes)) {
+            let digest: [u8; 32] = Sha256::digest(der).into();
+            let parsed = before.remove(&digest);
+            let entry = self.0.entry(digest);
+            entry.or_insert_with(|| parsed.unwrap_or_else(|| parse(der)));
+        }
+        self.0.values().flatten().cloned().collect()
+    }
+}
+
+/// The certificate that these bytes are, or that stands in the envelope that they are. Where they
+/// were found does not matter: what the root has signed proves the same everywhere.
+fn parse(der: &[u8]) -> Option<Arc<NodeCertificate>> {
+    let shown = || Some(Envelope::from_der(der).ok()?.certificate().clone());
+    let certificate = NodeCertificate::from_der(der).ok().or_else(shown)?;
+    Some(Arc::new(certificate))
 }
 
 /// The newest revocation list in the store that this root signed.

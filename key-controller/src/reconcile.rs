@@ -7,20 +7,23 @@ mod publishing;
 mod views;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster_store::{
     ClusterStore, Published, RefusedEntry, RequestId, RequestState, Requester, Requests,
     StoreError, StoredRequest,
 };
-use node_identity::{NodeCertificateTerms, NodeName, NodeUid, RevocationList, UnixTime};
+use node_identity::{
+    NodeCertificate, NodeCertificateTerms, NodeName, NodeUid, RevocationList, UnixTime,
+};
 use rand_core::CryptoRng;
 use tracing::{debug, error, info, warn};
 
 use crate::brake::Absent;
 use crate::config::{Home, Settings};
 use crate::decide::{Decision, decide};
-use crate::evidence::{self, Evidence};
+use crate::evidence::{self, Evidence, Parsed};
 use crate::ledger::{Ledger, LedgerError, LedgerHome, NodeRecord};
 use crate::naming::Naming;
 use crate::recover::{take_over, take_revocations};
@@ -57,6 +60,7 @@ pub(crate) struct Controller<S> {
     answered: HashMap<RequestId, Instant>,
     alarmed: Option<Instant>,
     departures: Departures,
+    parsed: Parsed,
     withdrawn: HashSet<NodeUid>,
 }
 
@@ -85,6 +89,7 @@ struct Settled<'a> {
 struct Found<'a> {
     open: &'a [&'a StoredRequest],
     published: &'a Published,
+    certificates: &'a [Arc<NodeCertificate>],
     signed: Option<&'a RevocationList>,
     absent: Option<&'a Absent>,
 }
@@ -146,6 +151,7 @@ impl<S: ClusterStore> Controller<S> {
             answered: HashMap::new(),
             alarmed: None,
             departures: Departures::default(),
+            parsed: Parsed::default(),
             withdrawn: HashSet::new(),
         }
     }
@@ -175,6 +181,7 @@ impl<S: ClusterStore> Controller<S> {
         let look = Found {
             open: &open,
             published: &published,
+            certificates: &self.parsed.certificates(&published),
             signed,
             absent: absent.as_ref(),
         };
@@ -275,8 +282,9 @@ impl<S: ClusterStore> Controller<S> {
     ) -> Settled<'a> {
         let mut ledger = before.clone();
         let root = self.signer.root();
-        let against =
-            |ledger: &Ledger| Evidence::against(ledger, found.published, found.signed, root, now);
+        let against = |ledger: &Ledger| {
+            Evidence::against(ledger, found.certificates, found.signed, root, now)
+        };
         let mut evidence = against(before);
         let mut recovered = Vec::new();
         if matches!(self.settings.home, Home::Kubernetes(_)) && !evidence.is_empty() {

@@ -63,7 +63,7 @@ impl Scene {
         let signed = own_list(&self.published, &self.root);
         Evidence::against(
             &self.ledger,
-            &self.published,
+            &Parsed::default().certificates(&self.published),
             signed.as_ref(),
             &self.root,
             NOW,
@@ -193,4 +193,26 @@ fn a_revocation_that_the_ledger_has_forgotten_in_time_proves_nothing() {
 
     assert!(!scene.ledger.nodes.contains_key(&uid));
     assert!(scene.evidence().is_empty());
+}
+
+#[test]
+fn a_certificate_is_parsed_once_for_as_long_as_it_is_published() {
+    let (mut scene, mut parsed) = (Scene::new(), Parsed::default());
+    scene.publish_own(&terms(2));
+    let envelope = PublishedNode {
+        envelopes: vec![b"no envelope".to_vec()],
+        ..PublishedNode::empty(terms(2).identity.uid)
+    };
+    scene.published.nodes.push(envelope);
+    let mut look = |published: &Published| (parsed.certificates(published), parsed.0.len());
+
+    let (first, kept) = look(&scene.published);
+    let (second, _) = look(&scene.published);
+
+    assert_eq!((first.len(), kept), (1, 2));
+    assert!(Arc::ptr_eq(&first[0], &second[0]));
+    scene.published.nodes.truncate(1);
+    assert_eq!(look(&scene.published).1, 1);
+    scene.published.nodes.clear();
+    assert_eq!(look(&scene.published), (Vec::new(), 0));
 }
