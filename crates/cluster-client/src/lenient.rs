@@ -11,6 +11,7 @@ use serde::de::{
     Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess,
     SeqAccess, Visitor,
 };
+use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 
 /// How deep is read (a guess: a Pod, the deepest kind that is read, has a dozen levels). The JSON
@@ -22,15 +23,25 @@ const PASSED_OVER: &str = "managedFields";
 
 /// An object as anybody may have written it, or as much of its metadata as tells which one it is.
 /// Reading one never fails, so that one that is malformed takes no list and no watch with it: use
-/// `Api<Lenient<K>>` for `Api<K>`. Its `managedFields` are not read.
+/// `Api<Lenient<K>>` for `Api<K>`. Its `managedFields` are not read. It is written as the object that
+/// it is; one that could not be read cannot be written.
 #[derive(Debug, Clone)]
 pub struct Lenient<K>(pub Result<K, ObjectMeta>);
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Lenient<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = Shallow(DEPTH).deserialize(deserializer)?;
+        let object = Shallow::ROOT.deserialize(deserializer)?;
         let which = which(&object);
         Ok(Self(serde_json::from_value(object).map_err(|_| which)))
+    }
+}
+
+impl<K: Serialize> Serialize for Lenient<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Ok(object) => object.serialize(serializer),
+            Err(_) => Err(S::Error::custom("it could not be read")),
+        }
     }
 }
 
@@ -84,13 +95,31 @@ impl<K: Resource> Resource for Lenient<K> {
 }
 
 /// A value of so many levels; what lies deeper is read as nothing.
-struct Shallow(u8);
+struct Shallow {
+    levels: u8,
+    is_metadata: bool,
+}
+
+impl Shallow {
+    const ROOT: Self = Self {
+        levels: DEPTH,
+        is_metadata: false,
+    };
+
+    /// What lies in it under this name.
+    fn below(&self, name: &str) -> Self {
+        Self {
+            levels: self.levels - 1,
+            is_metadata: self.levels == DEPTH && name == "metadata",
+        }
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Shallow {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if self.0 == 0 {
+        if self.levels == 0 {
             IgnoredAny::deserialize(deserializer)?;
             return Ok(Value::Null);
         }
@@ -135,7 +164,7 @@ impl<'de> Visitor<'de> for Shallow {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut all = Vec::new();
-        while let Some(item) = items.next_element_seed(Self(self.0 - 1))? {
+        while let Some(item) = items.next_element_seed(self.below(""))? {
             all.push(item);
         }
         Ok(Value::Array(all))
@@ -144,10 +173,10 @@ impl<'de> Visitor<'de> for Shallow {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut all = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
-            if name == PASSED_OVER {
+            if self.is_metadata && name == PASSED_OVER {
                 fields.next_value::<IgnoredAny>()?;
             } else {
-                let value = fields.next_value_seed(Self(self.0 - 1))?;
+                let value = fields.next_value_seed(self.below(&name))?;
                 all.insert(name, value);
             }
         }
@@ -187,6 +216,22 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert!(found.iter().all(|object| object.0.is_ok()));
         assert!(found[1].managed_fields().is_empty());
+    }
+
+    #[test]
+    fn what_is_read_is_written_as_it_was() {
+        let object = r#"{"metadata": {"name": "a", "labels": {"managedFields": "kept"}},
+            "data": {"managedFields": "kept"}}"#;
+        let [_, read, _] = &listed(object)[..] else {
+            panic!("three are listed");
+        };
+
+        let written = serde_json::to_value(read).unwrap();
+
+        assert_eq!(written["metadata"]["labels"]["managedFields"], "kept");
+        assert_eq!(written["data"]["managedFields"], "kept");
+        let unread = listed(r#"{"metadata": {"name": "a"}, "data": []}"#);
+        assert!(serde_json::to_value(&unread[1]).is_err());
     }
 
     #[test]

@@ -102,6 +102,12 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An object is not as its kind should be.
+    #[error("read {object}: it is not as its kind should be, who wrote it?")]
+    Unreadable {
+        /// The object.
+        object: String,
+    },
     /// The objects of a kind could not be listed since the start.
     #[error("list {kind}: not listed within {waited:?} of the start, {cure}")]
     NotListed {

@@ -47,7 +47,6 @@ use crate::request::{Answer, EnrolmentRequest, RequestId, RequestState, Requests
 use crate::requester::{Departed, Requester};
 use crate::view::{NodeView, Notice};
 use crate::{ClusterStore, MAX_ENVELOPES};
-use faults::failed;
 use requests::Open;
 use roles::{Asked, OfController, OfNode, Role};
 use watches::{Wake, Watched, watch_config};
@@ -351,12 +350,7 @@ impl ClusterStore for KubernetesStore {
         let Some(name) = self.node()?.name_of(id) else {
             return Ok(None);
         };
-        let found = Api::<CertificateSigningRequest>::all(self.inner.client.clone())
-            .get_opt(&name)
-            .await
-            .map_err(failed("get", format!("certificatesigningrequests {name}")))?;
-        let found = found.filter(|found| requests::id(found).as_ref() == Some(id));
-        Ok(found.map(|found| requests::state(&found)))
+        requests::state_of(&self.inner.client, id, &name).await
     }
 
     async fn requests(&self) -> Result<Requests, StoreError> {

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use cluster_client::Lenient;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -50,8 +51,8 @@ impl Said {
 
 /// Writes one event.
 pub(super) async fn write(client: &kube::Client, writer: &str, notice: Notice) {
-    let event = event(writer, &notice, Timestamp::now());
-    let api = Api::<Event>::namespaced(client.clone(), NAMESPACE);
+    let event = Lenient(Ok(event(writer, &notice, Timestamp::now())));
+    let api = Api::<Lenient<Event>>::namespaced(client.clone(), NAMESPACE);
     let parameters = PostParams::default();
     match timeout(LIMIT, api.create(&parameters, &event)).await {
         Ok(Ok(_)) => {}

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use cluster_client::Lenient;
+use kube::Resource;
 use kube::core::Status;
 
 use crate::error::StoreError;
@@ -17,6 +19,16 @@ pub(super) fn failed(
         cure: cure(&error),
         source: said(error),
     }
+}
+
+/// The object, if it can be read.
+pub(super) fn readable<K>(object: Lenient<K>) -> Result<K, StoreError>
+where
+    K: Resource<DynamicType = ()>,
+{
+    object.0.map_err(|which| StoreError::Unreadable {
+        object: format!("{} {}", K::plural(&()), which.name.unwrap_or_default()),
+    })
 }
 
 /// Whether the object is not there. A 404 that is none of the API server's own (a missing kind, a

@@ -104,7 +104,7 @@ pub(super) async fn publish_certificate(
     for _ in 0..ATTEMPTS {
         let found = api.get_opt(name).await.map_err(failed("get", what()))?;
         let written = match found {
-            None => create(client, uid, name, &certificate).await,
+            None => create(&api, uid, name, &certificate).await,
             Some(Lenient(Ok(found))) if found.spec.node_uid == uid.to_string() => {
                 if found.spec.certificate.as_ref() == Some(&certificate) {
                     return Ok(());
@@ -134,7 +134,7 @@ pub(super) async fn publish_certificate(
 }
 
 async fn create(
-    client: &kube::Client,
+    api: &Api<Lenient<NodeIdentity>>,
     uid: &NodeUid,
     name: &str,
     certificate: &str,
@@ -144,8 +144,8 @@ async fn create(
         certificate: Some(certificate.to_owned()),
         revoked: false,
     };
-    Api::<NodeIdentity>::all(client.clone())
-        .create(&PostParams::default(), &NodeIdentity::new(name, spec))
+    let object = Lenient(Ok(NodeIdentity::new(name, spec)));
+    api.create(&PostParams::default(), &object)
         .await
         .map(drop)
         .map_err(|error| ("create", error))

@@ -15,7 +15,7 @@ use node_identity::{NodeName, NodeUid};
 use tokio::time::sleep;
 
 use super::ControllerScope;
-use super::faults::failed;
+use super::faults::{failed, readable};
 use super::requests::Open;
 use super::shelf::{Found, Kept};
 use super::watches::Watched;
@@ -122,8 +122,10 @@ pub(super) async fn look_up(
     }
     let looked_up = Some(Instant::now());
     let name = &scope.daemon_set;
-    let daemon_set = Api::<DaemonSet>::namespaced(client.clone(), &scope.namespace)
-        .get_metadata_opt(name)
+    let api: Api<Lenient<PartialObjectMeta<DaemonSet>>> =
+        Api::namespaced(client.clone(), &scope.namespace);
+    let daemon_set = api
+        .get_opt(name)
         .await
         .map_err(failed("get", format!("daemonsets {name}")))?
         .and_then(|found| found.uid());
@@ -163,10 +165,11 @@ async fn pod(
     let Some(name) = one(&stamp.pod_name) else {
         return Ok(None);
     };
-    let found = Api::<Pod>::namespaced(client.clone(), namespace)
+    let found = Api::<Lenient<Pod>>::namespaced(client.clone(), namespace)
         .get_opt(name.as_str())
         .await
         .map_err(failed("get", format!("pods {name}")))?;
+    let found = found.map(readable).transpose()?;
     Ok(found.map(|pod| {
         let owners = pod.owner_references().iter();
         let owner = owners
@@ -192,10 +195,11 @@ async fn node(
     let Some(name) = one(&stamp.node_name) else {
         return Ok(None);
     };
-    let found = Api::<Node>::all(client.clone())
+    let found = Api::<Lenient<Node>>::all(client.clone())
         .get_opt(name.as_str())
         .await
         .map_err(failed("get", format!("nodes {name}")))?;
+    let found = found.map(readable).transpose()?;
     Ok(found.map(|node| seen(&node, with_external)))
 }
 

@@ -21,7 +21,7 @@ use kube::api::PostParams;
 use kube::{Api, Resource, ResourceExt};
 use node_identity::NodeName;
 
-use super::faults::{failed, is_absent, is_conflict};
+use super::faults::{failed, is_absent, is_conflict, readable};
 use super::objects::{ATTEMPTS, contended};
 use super::shelf::{Found, Kept};
 use super::watches::guarded;
@@ -145,8 +145,8 @@ fn stamp(object: &CertificateSigningRequest) -> Result<Stamp, Refusal> {
 }
 
 /// The id of a request: the UID that the API server gave it.
-pub(super) fn id(object: &CertificateSigningRequest) -> Option<RequestId> {
-    let digits = object.uid()?.replace('-', "");
+pub(super) fn id(object: &impl Resource) -> Option<RequestId> {
+    let digits = object.meta().uid.as_ref()?.replace('-', "");
     digits.parse().ok()
 }
 
@@ -214,7 +214,7 @@ pub(super) async fn submit(
     client: &kube::Client,
     node: &NodeName,
     request: &EnrolmentRequest,
-) -> Result<CertificateSigningRequest, StoreError> {
+) -> Result<Lenient<CertificateSigningRequest>, StoreError> {
     let part: String = node.as_str().chars().take(NAME_PART).collect();
     let object = CertificateSigningRequest {
         metadata: ObjectMeta {
@@ -230,12 +230,27 @@ pub(super) async fn submit(
         status: None,
     };
     Api::all(client.clone())
-        .create(&PostParams::default(), &object)
+        .create(&PostParams::default(), &Lenient(Ok(object)))
         .await
         .map_err(failed(
             "create",
             format!("certificatesigningrequests of {node}"),
         ))
+}
+
+/// How far the request of that name is, if it is there.
+pub(super) async fn state_of(
+    client: &kube::Client,
+    id: &RequestId,
+    name: &str,
+) -> Result<Option<RequestState>, StoreError> {
+    let found = Api::<Lenient<CertificateSigningRequest>>::all(client.clone())
+        .get_opt(name)
+        .await
+        .map_err(failed("get", format!("certificatesigningrequests {name}")))?
+        .filter(|found| self::id(found).as_ref() == Some(id));
+    let found = found.map(readable).transpose()?;
+    Ok(found.map(|found| state(&found)))
 }
 
 /// Answers a request, as far as it is not answered for good.
@@ -245,7 +260,7 @@ pub(super) async fn answer(
     name: &str,
     answer: Answer<'_>,
 ) -> Result<(), StoreError> {
-    let api: Api<CertificateSigningRequest> = Api::all(client.clone());
+    let api: Api<Lenient<CertificateSigningRequest>> = Api::all(client.clone());
     let what = || format!("certificatesigningrequests {name}");
     for _ in 0..ATTEMPTS {
         let found = api.get_opt(name).await.map_err(failed("get", what()))?;
@@ -253,6 +268,7 @@ pub(super) async fn answer(
         let Some(found) = found.filter(|found| self::id(found).as_ref() == Some(id)) else {
             return Ok(());
         };
+        let found = readable(found)?;
         if is_final(state(&found)) || state(&found) == answer.state() {
             return Ok(());
         }
@@ -271,7 +287,7 @@ pub(super) async fn answer(
 type WriteError = ((&'static str, &'static str), kube::Error);
 
 async fn write(
-    api: &Api<CertificateSigningRequest>,
+    api: &Api<Lenient<CertificateSigningRequest>>,
     name: &str,
     mut found: CertificateSigningRequest,
     answer: Answer<'_>,
@@ -286,16 +302,16 @@ async fn write(
                     CONTROLLER_APPROVED,
                     "verified by Sotto",
                 );
-                found = write_approval(api, name, &found).await?;
+                found.metadata.resource_version = write_approval(api, name, &found).await?;
             }
             let certificate = ByteString(pem::write(CERTIFICATE, certificate));
             found.status.get_or_insert_default().certificate = Some(certificate);
-            write_status(api, name, &found).await
+            write_status(api, name, found).await
         }
         // Who is approved cannot be denied any more.
         Answer::Refused if is_approved => {
             set(&mut found, "Failed", REFUSED, "refused");
-            write_status(api, name, &found).await
+            write_status(api, name, found).await
         }
         Answer::Refused => {
             set(&mut found, "Denied", REFUSED, "refused");
@@ -304,28 +320,30 @@ async fn write(
         Answer::Pending(reason) => {
             let (word, text) = (reason_word(reason), reason.to_string());
             set(&mut found, PENDING_CONDITION, word, &text);
-            write_status(api, name, &found).await
+            write_status(api, name, found).await
         }
     }
 }
 
+/// Returns the version that the request has with its approval.
 async fn write_approval(
-    api: &Api<CertificateSigningRequest>,
+    api: &Api<Lenient<CertificateSigningRequest>>,
     name: &str,
     object: &CertificateSigningRequest,
-) -> Result<CertificateSigningRequest, WriteError> {
+) -> Result<Option<String>, WriteError> {
     let parameters = PostParams::default();
     api.replace_subresource("approval", name, &parameters, object)
         .await
+        .map(|written| written.resource_version())
         .map_err(|error| (("update", " (approval)"), error))
 }
 
 async fn write_status(
-    api: &Api<CertificateSigningRequest>,
+    api: &Api<Lenient<CertificateSigningRequest>>,
     name: &str,
-    object: &CertificateSigningRequest,
+    object: CertificateSigningRequest,
 ) -> Result<(), WriteError> {
-    api.replace_status(name, &PostParams::default(), object)
+    api.replace_status(name, &PostParams::default(), &Lenient(Ok(object)))
         .await
         .map(drop)
         .map_err(|error| (("update", " (status)"), error))

@@ -1,5 +1,6 @@
-//! An API server in the test's own memory: it lists in pages, watches, reads, creates and merges,
-//! remembers what it was asked, and misbehaves when told to.
+//! An API server in the test's own memory: it lists in pages, watches, reads, creates, replaces and
+//! merges, remembers what it was asked, and misbehaves when told to. Each of its objects says that
+//! somebody wrote it at a time that cannot be read.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -95,6 +96,9 @@ impl Fake {
         let metadata = object["metadata"].as_object_mut().unwrap();
         metadata.entry("uid").or_insert(json!(uid));
         metadata.insert("resourceVersion".into(), json!(world.version.to_string()));
+        // A time that every API server takes, and no calendar.
+        let beyond = json!([{ "manager": "mallory", "time": "10000-01-01T00:00:00Z" }]);
+        metadata.insert("managedFields".into(), beyond);
         let kind = if known { "MODIFIED" } else { "ADDED" };
         let objects = world.objects.get_mut(plural).unwrap();
         objects.insert(name, object.clone());
@@ -202,6 +206,16 @@ impl Fake {
                 None => status(404),
             },
             ("POST", None) => found(&self.put(&plural, asked.body.clone())),
+            ("PUT", Some(name)) => match self.object(&plural, &name) {
+                Some(old)
+                    if old["metadata"]["resourceVersion"]
+                        != asked.body["metadata"]["resourceVersion"] =>
+                {
+                    status(409)
+                }
+                Some(_) => found(&self.put(&plural, asked.body.clone())),
+                None => status(404),
+            },
             ("PATCH", Some(name)) => match self.object(&plural, &name) {
                 Some(mut object) => {
                     merge(&mut object, &asked.body);

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use base64ct::{Base64, Encoding};
 use chacha20::ChaCha8Rng;
-use cluster_store::{ClusterStore, EnrolmentRequest, RequestState, Requester, Stamp, StoreError};
+use cluster_store::{
+    Answer, ClusterStore, EnrolmentRequest, PendingReason, RequestState, Requester, Stamp,
+    StoreError,
+};
 use node_identity::{
     CERTIFICATE_LIFETIME, CertificateSerial, IdentityKey, NodeCertificateTerms, NodeName, NodeUid,
     PodCidr, PodRanges, RootKey, SpiffeId, UnixTime,
@@ -128,6 +131,52 @@ async fn a_pod_that_cannot_be_asked_for_is_not_said_to_be_absent() {
     fake.behave();
     let found = store.requests().await.unwrap();
     assert!(stamp(&found.requests[0].requester).pod.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn aw08_a_pod_that_cannot_be_read_keeps_only_its_own_request_back() {
+    let fake = world();
+    let mut spoilt = fake.object("pods", "pod-alice").unwrap();
+    spoilt["spec"] = json!(7);
+    fake.put("pods", spoilt);
+    fake.put(REQUESTS, request("sotto-alice-1", "alice", 1));
+    fake.put(REQUESTS, request("sotto-bob-1", "bob", 1));
+
+    let found = controller_store(&fake).requests().await.unwrap();
+
+    assert_eq!(found.requests.len(), 1);
+    assert_eq!(stamp(&found.requests[0].requester).node_name, ["bob"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_written_and_takes_nothing_else_from_the_request() {
+    let fake = world();
+    let mut labelled = request("sotto-alice-1", "alice", 1);
+    labelled["metadata"]["labels"] = json!({ "managedFields": "kept" });
+    fake.put(REQUESTS, labelled);
+    let store = controller_store(&fake);
+    let id = store.requests().await.unwrap().requests[0].id;
+    let conditions = || {
+        let object = fake.object(REQUESTS, "sotto-alice-1").unwrap();
+        let conditions = object["status"]["conditions"].as_array().unwrap().clone();
+        let kinds = conditions.iter().map(|found| found["type"].to_string());
+        (kinds.collect::<Vec<_>>().join(" "), object)
+    };
+
+    let pending = Answer::Pending(PendingReason::NoAddress);
+    store.answer_request(&id, pending).await.unwrap();
+    assert_eq!(conditions().0, "\"sotto.dev/Pending\"");
+    store
+        .answer_request(&id, Answer::Issued(b"1"))
+        .await
+        .unwrap();
+
+    let (kinds, object) = conditions();
+    assert_eq!(kinds, "\"sotto.dev/Pending\" \"Approved\"");
+    assert!(object["status"]["certificate"].is_string());
+    assert_eq!(object["metadata"]["labels"]["managedFields"], "kept");
+    assert_eq!(object["spec"], request("sotto-alice-1", "alice", 1)["spec"]);
+    assert_eq!(fake.asked(|asked| asked.method == "PUT").len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
