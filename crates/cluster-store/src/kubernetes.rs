@@ -123,7 +123,7 @@ impl KubernetesStore {
                 ),
                 shown: tokio::sync::Mutex::default(),
                 turn: Mutex::default(),
-                complained: Mutex::default(),
+                complaints: Mutex::default(),
             }))
         })
     }
