@@ -2,6 +2,7 @@
 //! neither reads any of it back, but to write only what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use cluster_api::{IdentityState, Peer, PeerSpec, PeerStatus};
 use cluster_client::Lenient;
@@ -31,8 +32,11 @@ const AT_ONCE: usize = 8;
 const MOST: usize = 20_000;
 /// Most Peers of nodes that nobody knows that are removed at a time; the rest the next time.
 const MOST_REMOVED: usize = 256;
-/// How often all Peers are read to mend what others wrote (a guess: nobody relies on it).
-const MEND_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+/// How often all Peers are read to mend what others wrote or removed (a guess: nothing of ours
+/// relies on it).
+const MEND_EVERY: Duration = Duration::from_secs(60);
+/// And so much later for each node: eight read in a second, however many there are.
+const MEND_PER_NODE: Duration = Duration::from_millis(120);
 /// Longest reason, as the schema has it.
 const MAX_REASON: usize = 1_024;
 /// Most pod ranges, as the schema has it.
@@ -54,7 +58,8 @@ pub(super) async fn show_nodes(
     nodes: &[NodeView],
 ) -> Result<(), StoreError> {
     let api: Api<GuardedPeer> = Api::all(client.clone());
-    if shown.read.is_none_or(|read| read.elapsed() >= MEND_EVERY) {
+    let mend_every = MEND_EVERY.max(MEND_PER_NODE * u32::try_from(nodes.len()).unwrap_or(u32::MAX));
+    if shown.read.is_none_or(|read| read.elapsed() >= mend_every) {
         let found = list(&api).await?;
         remove_unknown(client, &api, &found, nodes).await?;
         shown.specs = found

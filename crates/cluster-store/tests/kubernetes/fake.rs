@@ -34,6 +34,9 @@ pub(crate) enum Instead {
     Event(Value),
 }
 
+/// Objects as they were, and the version of that time.
+pub(crate) type Backup = (u64, BTreeMap<String, BTreeMap<String, Value>>);
+
 type Rule = Box<dyn FnMut(&Asked) -> Option<Instead> + Send>;
 
 #[derive(Default)]
@@ -41,7 +44,8 @@ struct World {
     version: u64,
     objects: BTreeMap<String, BTreeMap<String, Value>>,
     log: Vec<(u64, String, Value)>,
-    watches: Vec<(String, UnboundedSender<Value>)>,
+    /// Kind, the version after which it tells, and whom.
+    watches: Vec<(String, u64, UnboundedSender<Value>)>,
     asked: Vec<Asked>,
     rule: Option<Rule>,
 }
@@ -124,7 +128,20 @@ impl Fake {
     pub(crate) fn end_watches(&self, plural: &str) {
         self.world()
             .watches
-            .retain(|(watched, _)| watched != plural);
+            .retain(|(watched, ..)| watched != plural);
+    }
+
+    pub(crate) fn back_up(&self) -> Backup {
+        let world = self.world();
+        (world.version, world.objects.clone())
+    }
+
+    /// Goes back to that time, and ends all watches.
+    pub(crate) fn restore(&self, backup: Backup) {
+        let mut world = self.world();
+        (world.version, world.objects) = backup;
+        world.log.clear();
+        world.watches.clear();
     }
 
     pub(crate) fn object(&self, plural: &str, name: &str) -> Option<Value> {
@@ -149,9 +166,16 @@ impl Fake {
             .collect()
     }
 
-    /// Lists of a kind, first pages only.
+    /// Lists of a kind, first pages only, and none that is asked for its version.
     pub(crate) fn lists(&self, plural: &str) -> Vec<Asked> {
+        let of_one = |asked: &Asked| {
+            let fields = asked.value("fieldSelector");
+            fields.is_some_and(|fields| fields.starts_with("metadata.name"))
+        };
         self.asked(|asked| {
+            if of_one(asked) {
+                return false;
+            }
             let is_first = asked.value("continue").is_none() && !asked.is_watch();
             asked.method == "GET" && asked.target() == (plural.to_owned(), None, None) && is_first
         })
@@ -221,6 +245,9 @@ impl Fake {
                     merge(&mut object, &asked.body);
                     found(&self.put(&plural, object))
                 }
+                None if asked.query.contains("fieldManager=") => {
+                    found(&self.put(&plural, asked.body.clone()))
+                }
                 None => status(404),
             },
             ("DELETE", Some(name)) => {
@@ -267,7 +294,7 @@ impl Fake {
                 sender.send(event.clone()).unwrap();
             }
         }
-        world.watches.push((plural.to_owned(), sender));
+        world.watches.push((plural.to_owned(), from, sender));
         let events = stream::unfold(receiver, |mut receiver| async {
             let event: Value = receiver.recv().await?;
             Some((Ok::<_, Infallible>(line(&event)), receiver))
@@ -281,8 +308,9 @@ impl World {
         let event = json!({ "type": kind, "object": object });
         self.log
             .push((self.version, plural.to_owned(), event.clone()));
-        self.watches
-            .retain(|(watched, sender)| watched != plural || sender.send(event.clone()).is_ok());
+        self.watches.retain(|(watched, from, sender)| {
+            watched != plural || self.version <= *from || sender.send(event.clone()).is_ok()
+        });
     }
 }
 

@@ -1,5 +1,7 @@
 //! What people are shown.
 
+use std::time::Duration;
+
 use cluster_store::{ClusterStore, IdentityView, NodeView, Notice, Severity};
 use node_identity::{CertificateSerial, PodCidr, PodRanges, UnixTime};
 use node_status::{
@@ -20,6 +22,17 @@ fn fake() -> Fake {
 fn peer(name: &str) -> Value {
     json!({ "apiVersion": "sotto.dev/v1alpha1", "kind": "Peer", "metadata": { "name": name },
         "spec": { "nodeUID": ALICE, "identity": "Verified" } })
+}
+
+fn view(name: &str) -> NodeView {
+    NodeView {
+        uid: ALICE.parse().unwrap(),
+        name: name.parse().unwrap(),
+        identity: IdentityView::Expired,
+        reason: "r".repeat(5_000),
+        pod_ranges: PodRanges::try_new(vec!["10.244.3.0/24".parse::<PodCidr>().unwrap()]).unwrap(),
+        certificate: Some((CertificateSerial(u64::MAX), UnixTime(u64::MAX))),
+    }
 }
 
 fn lying_peer() -> PeerStatus {
@@ -176,14 +189,7 @@ async fn a_peer_is_written_when_it_differs_and_removed_when_its_node_is_gone() {
     fake.put("peers", kept);
     fake.put("nodes", json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "carol", "uid": ALICE } }));
     let store = controller_store(&fake);
-    let view = NodeView {
-        uid: ALICE.parse().unwrap(),
-        name: "alice".parse().unwrap(),
-        identity: IdentityView::Expired,
-        reason: "r".repeat(5_000),
-        pod_ranges: PodRanges::try_new(vec!["10.244.3.0/24".parse::<PodCidr>().unwrap()]).unwrap(),
-        certificate: Some((CertificateSerial(u64::MAX), UnixTime(u64::MAX))),
-    };
+    let view = view("alice");
 
     for _ in 0..3 {
         store.show_nodes(std::slice::from_ref(&view)).await.unwrap();
@@ -195,6 +201,20 @@ async fn a_peer_is_written_when_it_differs_and_removed_when_its_node_is_gone() {
     assert!(fake.object("peers", "mallory").is_none());
     assert!(fake.object("peers", "carol").is_some());
     assert_eq!(fake.asked(|asked| asked.method == "PATCH").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_somebody_removed_is_back_within_a_minute() {
+    let fake = Fake::default();
+    let store = controller_store(&fake);
+    let view = [view("alice")];
+    store.show_nodes(&view).await.unwrap();
+
+    fake.delete("peers", "alice");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    store.show_nodes(&view).await.unwrap();
+
+    assert!(fake.object("peers", "alice").is_some());
 }
 
 #[tokio::test(start_paused = true)]
