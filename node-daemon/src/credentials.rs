@@ -6,6 +6,7 @@
 //! as there is nothing else to use.
 
 mod place;
+mod refused;
 mod renewal;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cluster_store::{Published, PublishedNode};
 use kept_files::Loaded;
 use node_identity::{Envelope, NodeCertificate, PodRanges, UnixTime, VerifiedPeer};
@@ -32,6 +33,7 @@ use crate::keys::{self, Identity};
 use crate::marks::GenerationMark;
 use crate::peers::{Peers, Standing};
 
+use refused::Refused;
 pub(crate) use renewal::Renewal;
 
 /// The certificate's name in the state directory.
@@ -41,8 +43,8 @@ const CERTIFICATE_LIMIT: u64 = 64 << 10;
 /// The store is written at most so often: somebody may keep overwriting what we publish.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
-/// How long what could not be used, or asked for, is not tried again (a guess).
-const TRY_AGAIN: Duration = Duration::from_secs(30);
+/// What waits when it cannot be used.
+const USE: &str = "use a certificate or tunnel key";
 
 /// The papers.
 #[derive(Debug)]
@@ -65,23 +67,6 @@ pub(crate) struct Credentials {
     last_run_refused: Refused,
     standing: Standing,
     renewal: Renewal,
-}
-
-/// What did not go lately, so that it is neither said nor tried again each second.
-#[derive(Debug, Default)]
-struct Refused {
-    said: String,
-    try_again: Moment,
-}
-
-impl Refused {
-    fn note(&mut self, what: &'static str, reason: &str, now: Now) {
-        self.try_again = now.moment + TRY_AGAIN;
-        if self.said != reason {
-            reason.clone_into(&mut self.said);
-            warn!(what, reason, "This node's papers wait, it is tried again");
-        }
-    }
 }
 
 /// A generation that is made but not used.
@@ -192,8 +177,20 @@ impl Credentials {
         })
     }
 
-    /// Looks for a new certificate among what is published. One that cannot be used, or kept on
-    /// disk, is refused and tried again.
+    /// The same, or what is missing for anything to be made with the certificate.
+    fn feasible(
+        &self,
+        certificate: &NodeCertificate,
+        peers: &Peers,
+    ) -> Result<Wanted, &'static str> {
+        if !peers.has_root() {
+            return Err("no root certificate of these pins is known yet");
+        }
+        self.wanted(certificate).ok_or("it certifies none of this node's endpoints, are they inside the controller's underlay ranges?")
+    }
+
+    /// Looks for a new certificate among what is published. One that cannot be used is passed over,
+    /// one that cannot be kept on disk is tried again.
     pub(crate) fn handle_published(
         &mut self,
         published: &Published,
@@ -211,18 +208,22 @@ impl Credentials {
         match NodeCertificate::from_der(der) {
             Ok(certificate) if held >= Some(certificate.terms().serial) => None,
             Ok(certificate) if self.is_mine(&certificate) => self.accept(certificate, peers, now),
-            Ok(_) => self.refuse("it is for another identity or key", now),
-            Err(error) => self.refuse(&chain(&error), now),
+            Ok(_) => self.pass_over("it is for another identity or key"),
+            Err(error) => self.pass_over(&chain(&error)),
         }
     }
 
     /// A certificate counts when peers will believe what is made with it, and it is on disk.
     fn accept(&mut self, certificate: NodeCertificate, peers: &Peers, now: Now) -> Option<Ask> {
+        let wanted = match self.feasible(&certificate, peers) {
+            Ok(wanted) => wanted,
+            Err(lack) => return self.pass_over(lack),
+        };
         if now.moment < self.refused.try_again {
             return None;
         }
         let made = self
-            .make(&certificate, peers, now.wall)
+            .make(&certificate, &wanted, peers, now.wall)
             .and_then(|candidate| {
                 let path = self.config.state_directory.join(CERTIFICATE_FILE);
                 kept_files::write(&path, certificate.to_der(), 0o644)?;
@@ -230,7 +231,10 @@ impl Credentials {
             });
         let candidate = match made {
             Ok(candidate) => candidate,
-            Err(error) => return self.refuse(&format!("{error:#}"), now),
+            Err(error) => {
+                self.refused.note(USE, &format!("{error:#}"), now);
+                return None;
+            }
         };
         let terms = certificate.terms();
         info!(serial = %terms.serial, pods = %terms.pod_ranges, not_after = terms.not_after.0, "Certificate accepted");
@@ -239,27 +243,23 @@ impl Credentials {
         self.enrolment.handle_accepted()
     }
 
-    fn refuse(&mut self, reason: &str, now: Now) -> Option<Ask> {
-        self.refused
-            .note("use a certificate or tunnel key", reason, now);
+    fn pass_over(&mut self, reason: &str) -> Option<Ask> {
+        self.refused.say(USE, reason);
         None
     }
 
     fn make(
         &mut self,
         certificate: &NodeCertificate,
+        wanted: &Wanted,
         peers: &Peers,
         now: UnixTime,
     ) -> Result<Candidate> {
-        if !peers.has_root() {
-            bail!("no root certificate of these pins is known yet");
-        }
-        let wanted = self.wanted(certificate).context("it certifies none of this node's endpoints, are they inside the controller's underlay ranges?")?;
         let number = self.mark.advance(peers.own_published(), now)?;
         let generation = OwnedGeneration::make(
             &self.identity,
             certificate,
-            &wanted,
+            wanted,
             number,
             now,
             &mut random::system(),
@@ -370,18 +370,16 @@ impl Credentials {
         let Some(reason) = due.filter(|_| now.moment >= self.refused.try_again) else {
             return;
         };
-        match self.make(&certificate, peers, now.wall) {
+        let wanted = match self.feasible(&certificate, peers) {
+            Ok(wanted) => wanted,
+            Err(lack) => return self.refused.say(USE, lack),
+        };
+        match self.make(&certificate, &wanted, peers, now.wall) {
             Ok(candidate) => {
                 info!(generation = %candidate.generation.statement().generation, %reason, "New tunnel key made");
                 self.use_next(candidate);
             }
-            Err(error) => {
-                drop(self.refuse(&format!("{error:#}"), now));
-                if !peers.has_root() {
-                    // Nothing was tried, and a root may come at any moment.
-                    self.refused.try_again = now.moment;
-                }
-            }
+            Err(error) => self.refused.note(USE, &format!("{error:#}"), now),
         }
     }
 

@@ -161,8 +161,8 @@ fn a_node_with_a_new_key_waits_for_sotto_approve(lab: &Lab) -> Result<()> {
         (code == 0).then_some(said)
     })?;
     ensure!(approved.contains("approved"), "{approved}");
-    // The daemon looks again at what it is certified once a minute.
-    wait::until("bob's second certificate", 2 * LIMIT, || accepted() == 2)?;
+    let soon = Duration::from_secs(10);
+    wait::until("bob's second certificate", soon, || accepted() == 2)?;
     wait::until("the pods to talk", LIMIT, || still_well(&pair).is_ok())
 }
 

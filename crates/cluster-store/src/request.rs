@@ -86,7 +86,9 @@ pub enum PendingReason {
     #[error("no pod range is free: widen cluster_pod_ranges or revoke nodes that are gone")]
     NoFreePodRange,
     /// The node is live with another identity key.
-    #[error("the node is live with another key: run `sotto-controller approve` for it")]
+    #[error(
+        "the node is live with another key: run `sotto approve NODE` (`sotto-controller approve NODE` where the store is a folder)"
+    )]
     AwaitsApproval,
     /// The node had too many certificates in the last hour.
     #[error("too many certificates in the last hour")]

@@ -11,7 +11,7 @@ use crate::config::Store;
 use crate::credentials::Renewal;
 use crate::enrol::Ask;
 use crate::io::random;
-use crate::sample::{self, NOW};
+use crate::sample::{self, NOW, SampleNode};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -91,6 +91,28 @@ fn an_endpoint_that_the_controller_leaves_out_is_asked_for_seldom() {
     }
 
     assert!((5..=7).contains(&requests), "{requests} in six hours");
+}
+
+#[test]
+fn a_certificate_for_another_key_keeps_its_successor_waiting_no_second() {
+    let (mut world, _) = pod_world();
+    let mut daemon = world.start();
+    let request = submitted(&mut world, &mut daemon);
+    world.issue(&request);
+    let own = world.shown.nodes[0].certificate.take();
+    // What the store shows of a node whose disk was lost.
+    let id = daemon.credentials.identity.id.clone();
+    let lost = SampleNode::new("alice", 1);
+    let old = world.authority.certify(&id, lost.key.public(), 1);
+    world.node(id.uid).certificate = Some(old.to_der().to_vec());
+    world.round(&mut daemon);
+    assert!(daemon.credentials.certificate().is_none());
+
+    world.pass(Duration::from_secs(1));
+    world.node(id.uid).certificate = own;
+    world.round(&mut daemon);
+
+    assert!(daemon.credentials.certificate().is_some());
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::super::{CERTIFICATE_FILE, TRY_AGAIN};
+use super::super::CERTIFICATE_FILE;
+use super::super::refused::TRY_AGAIN;
 use super::{World, generation};
 use crate::enrol::Ask;
 use crate::generation::Due;
