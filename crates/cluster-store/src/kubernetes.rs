@@ -24,6 +24,7 @@ mod roles;
 mod roots;
 mod shelf;
 mod status;
+mod versions;
 mod watches;
 
 use std::fmt;
@@ -34,10 +35,10 @@ use cluster_client::Lenient;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use node_identity::{NodeName, NodeUid, UnixTime};
 use node_status::NodeStatus;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::debug;
 
@@ -49,7 +50,8 @@ use crate::view::{NodeView, Notice};
 use crate::{ClusterStore, MAX_ENVELOPES};
 use requests::Open;
 use roles::{Asked, OfController, OfNode, Role};
-use watches::{Wake, Watched, watch_config};
+use shelf::Shelf;
+use watches::{Watched, Watches, watch_config};
 
 pub use watches::KubernetesChanges;
 
@@ -82,7 +84,7 @@ struct Inner {
     identities: Arc<Watched<PublishedNode>>,
     roots: Arc<Watched<PublishedRoot>>,
     role: Role,
-    wake: Wake,
+    wake: watch::Sender<()>,
     tasks: Arc<JoinSet<()>>,
     said: Mutex<events::Said>,
 }
@@ -91,7 +93,7 @@ impl KubernetesStore {
     /// A store as a node's daemon uses it. Must be called inside a runtime, where it watches.
     #[must_use]
     pub fn for_node(client: Client, name: NodeName) -> Self {
-        Self::start(client, |_, _, _| {
+        Self::start(client, |_, _| {
             Role::Node(Box::new(OfNode {
                 name,
                 asked: Mutex::default(),
@@ -103,24 +105,14 @@ impl KubernetesStore {
     /// A store as the controller uses it. Must be called inside a runtime, where it watches.
     #[must_use]
     pub fn for_controller(client: Client, scope: ControllerScope) -> Self {
-        Self::start(client, |client, tasks, wake| {
+        Self::start(client, |client, watches| {
             let requests: Api<Lenient<CertificateSigningRequest>> = Api::all(client.clone());
             let ours = watch_config().fields(&requests::selector());
             let nodes: Api<Lenient<PartialObjectMeta<Node>>> = Api::all(client.clone());
             Role::Controller(Box::new(OfController {
                 scope,
-                requests: Watched::start(
-                    tasks,
-                    wake,
-                    move || watcher(requests.clone(), ours.clone()),
-                    requests::read,
-                ),
-                nodes: Watched::start(
-                    tasks,
-                    wake,
-                    move || watcher(nodes.clone(), watch_config()),
-                    nodes::read,
-                ),
+                requests: watches.begin(requests, ours, Shelf::default(), requests::read),
+                nodes: watches.begin(nodes, watch_config(), Shelf::default(), nodes::read),
                 shown: tokio::sync::Mutex::default(),
                 turn: Mutex::default(),
                 complaints: Mutex::default(),
@@ -128,32 +120,22 @@ impl KubernetesStore {
         })
     }
 
-    fn start(client: Client, role: impl FnOnce(&Client, &mut JoinSet<()>, &Wake) -> Role) -> Self {
+    fn start(client: Client, role: impl FnOnce(&Client, &mut Watches) -> Role) -> Self {
         let client = patience::patient(client);
-        let (mut tasks, wake) = (JoinSet::new(), Wake::new(()));
-        let identities = Api::all(client.clone());
-        let identities = Watched::start(
-            &mut tasks,
-            &wake,
-            move || watcher(identities.clone(), watch_config()),
-            identities::read,
-        );
-        let roots = Api::all(client.clone());
-        let roots = Watched::start(
-            &mut tasks,
-            &wake,
-            move || watcher(roots.clone(), watch_config()),
-            roots::read,
-        );
-        let role = role(&client, &mut tasks, &wake);
+        let mut watches = Watches::of(&client);
+        let api = Api::all(client.clone());
+        let identities = watches.begin(api, watch_config(), Shelf::default(), identities::read);
+        let api = Api::all(client.clone());
+        let roots = watches.begin(api, watch_config(), Shelf::default(), roots::read);
+        let role = role(&client, &mut watches);
         Self {
             inner: Arc::new(Inner {
                 client,
                 identities,
                 roots,
                 role,
-                wake,
-                tasks: Arc::new(tasks),
+                wake: watches.wake,
+                tasks: Arc::new(watches.tasks),
                 said: Mutex::default(),
             }),
         }

@@ -99,9 +99,10 @@ impl<E: Kept> Default for Shelf<E> {
 }
 
 impl<E: Kept> Shelf<E> {
-    /// A new list begins.
+    /// A new list begins. It shows by itself what is done with.
     pub(super) fn begin(&mut self) {
         self.round += 1;
+        self.done.clear();
         self.left_out = false;
         self.room = false;
         self.unnamed = false;

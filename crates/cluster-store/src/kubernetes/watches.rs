@@ -2,8 +2,8 @@
 //! and wakes whoever waits. A change costs no list.
 //!
 //! When it breaks off, the watch goes on from where it was; when the server no longer knows that
-//! place (410), the kind is listed anew, with growing pauses; what was listed stays until the new
-//! list is complete. A watch that falls silent without an end (a connection that swallows
+//! place (410), or not yet (`versions.rs`), the kind is listed anew, with growing pauses; what was
+//! listed stays until the new list is complete. A watch that falls silent without an end (a connection that swallows
 //! everything) is noticed: the server is told to end each watch after [`WATCH_LIFE`], and 5 s
 //! after an end that did not come the stream is dropped (kube's watcher does that). Then a new
 //! connection has to answer within the limit of `patience.rs`: within a minute in all.
@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cluster_client::Lenient;
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use kube::runtime::watcher;
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -23,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::patience::chance_of;
 use super::shelf::{Found, Kept, Shelf};
+use super::versions::Versions;
 use crate::StoreChanges;
 use crate::error::StoreError;
 use crate::published::Refusal;
@@ -48,8 +50,61 @@ const CALM: Duration = Duration::from_secs(120);
 /// How long changes are gathered before somebody is woken (a guess: what nobody notices).
 const GATHER: Duration = Duration::from_millis(100);
 
-/// Where the watches tell that something changed.
-pub(super) type Wake = watch::Sender<()>;
+/// An object that can be watched.
+pub(super) trait Object:
+    Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + 'static
+{
+}
+
+impl<T> Object for T where
+    T: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + 'static
+{
+}
+
+/// The watches of a store.
+pub(super) struct Watches {
+    pub(super) tasks: JoinSet<()>,
+    /// Where they tell that something changed.
+    pub(super) wake: watch::Sender<()>,
+    versions: Versions,
+}
+
+impl Watches {
+    /// None yet. Watches that are begun later are begun anew when this server goes back.
+    pub(super) fn of(client: &kube::Client) -> Self {
+        let (mut tasks, versions) = (JoinSet::new(), Versions::new());
+        tasks.spawn(versions.clone().keep_looking(client.clone()));
+        Self {
+            tasks,
+            wake: watch::Sender::new(()),
+            versions,
+        }
+    }
+
+    /// Begins to watch a kind. `shelf` is filled; `read` says what of an object is kept.
+    pub(super) fn begin<T: Object, E: Kept>(
+        &mut self,
+        api: Api<T>,
+        config: watcher::Config,
+        shelf: Shelf<E>,
+        read: fn(T) -> Found<E>,
+    ) -> Arc<Watched<E>> {
+        let watched = Arc::new(Watched {
+            shelf: Mutex::new(shelf),
+            is_complete: watch::Sender::new(false),
+            trouble: Mutex::default(),
+            limit: Instant::now() + FIRST_LIST_LIMIT,
+        });
+        let following = Following {
+            watched: Arc::clone(&watched),
+            wake: self.wake.clone(),
+            versions: self.versions.clone(),
+            read,
+        };
+        self.tasks.spawn(following.follow(api, config));
+        watched
+    }
+}
 
 /// What every watch asks for.
 pub(super) fn watch_config() -> watcher::Config {
@@ -68,27 +123,6 @@ pub(super) struct Watched<E> {
 }
 
 impl<E: Kept> Watched<E> {
-    /// Starts to watch. `events` starts a watch anew, `read` says what of an object is kept.
-    pub(super) fn start<T, S>(
-        tasks: &mut JoinSet<()>,
-        wake: &Wake,
-        events: impl Fn() -> S + Send + 'static,
-        read: fn(T) -> Found<E>,
-    ) -> Arc<Self>
-    where
-        T: Resource + Send + 'static,
-        S: Stream<Item = watcher::Result<watcher::Event<T>>> + Send + 'static,
-    {
-        let watched = Arc::new(Self {
-            shelf: Mutex::default(),
-            is_complete: watch::Sender::new(false),
-            trouble: Mutex::default(),
-            limit: Instant::now() + FIRST_LIST_LIMIT,
-        });
-        tasks.spawn(follow(Arc::clone(&watched), wake.clone(), events, read));
-        watched
-    }
-
     /// The objects. Waits for the first list to be complete.
     ///
     /// # Errors
@@ -116,27 +150,6 @@ impl<E: Kept> Watched<E> {
 
     pub(super) fn is_complete(&self) -> bool {
         *self.is_complete.borrow()
-    }
-
-    /// Takes in what the watch brings; true if that changes anything.
-    fn take_in<T: Resource>(&self, event: watcher::Event<T>, read: fn(T) -> Found<E>) -> bool {
-        let mut shelf = self.shelf();
-        match event {
-            watcher::Event::Init => {
-                shelf.begin();
-                false
-            }
-            watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
-                let name = object.name_any();
-                shelf.put(&name, read(object))
-            }
-            watcher::Event::Delete(object) => shelf.remove(&object.name_any()),
-            watcher::Event::InitDone => {
-                let changed = shelf.complete();
-                drop(shelf);
-                !self.is_complete.send_replace(true) || changed
-            }
-        }
     }
 
     fn trouble_begins(&self, error: &watcher::Error) {
@@ -182,39 +195,68 @@ impl Pauses {
     }
 }
 
-async fn follow<E: Kept, T, S>(
+/// What one task works with.
+struct Following<T, E> {
     watched: Arc<Watched<E>>,
-    wake: Wake,
-    events: impl Fn() -> S,
+    wake: watch::Sender<()>,
+    versions: Versions,
     read: fn(T) -> Found<E>,
-) where
-    T: Resource,
-    S: Stream<Item = watcher::Result<watcher::Event<T>>> + Send,
-{
-    let mut pauses = Pauses::FIRST;
-    loop {
-        let mut events = std::pin::pin!(events());
-        let next_list = Instant::now() + LIST_PACE;
+}
+
+impl<T: Object, E: Kept> Following<T, E> {
+    async fn follow(self, api: Api<T>, config: watcher::Config) {
+        let mut gone_back = self.versions.gone_back();
+        let mut pauses = Pauses::FIRST;
         loop {
-            let wants_list = watched.shelf().wants_list();
-            let event = tokio::select! {
-                event = events.next() => event,
-                () = sleep_until(next_list), if wants_list => None,
-            };
-            match event {
-                Some(Ok(event)) => {
-                    if !matches!(event, watcher::Event::Init) {
-                        watched.trouble_ends();
+            let mut events = std::pin::pin!(watcher(api.clone(), config.clone()));
+            let next_list = Instant::now() + LIST_PACE;
+            loop {
+                let wants_list = self.watched.shelf().wants_list();
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = sleep_until(next_list), if wants_list => None,
+                    _ = gone_back.changed() => None,
+                };
+                match event {
+                    Some(Ok(event)) => {
+                        if !matches!(event, watcher::Event::Init) {
+                            self.watched.trouble_ends();
+                        }
+                        if self.take_in(event) {
+                            self.wake.send_replace(());
+                        }
                     }
-                    if watched.take_in(event, read) {
-                        wake.send_replace(());
+                    Some(Err(error)) => {
+                        self.watched.trouble_begins(&error);
+                        sleep(pauses.after_error()).await;
                     }
+                    None => break,
                 }
-                Some(Err(error)) => {
-                    watched.trouble_begins(&error);
-                    sleep(pauses.after_error()).await;
-                }
-                None => break,
+            }
+        }
+    }
+
+    /// Takes in what the watch brings; true if that changes anything.
+    fn take_in(&self, event: watcher::Event<T>) -> bool {
+        let mut shelf = self.watched.shelf();
+        match event {
+            watcher::Event::Init => {
+                shelf.begin();
+                false
+            }
+            watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
+                self.versions.saw(&object);
+                let name = object.name_any();
+                shelf.put(&name, (self.read)(object))
+            }
+            watcher::Event::Delete(object) => {
+                self.versions.saw(&object);
+                shelf.remove(&object.name_any())
+            }
+            watcher::Event::InitDone => {
+                let changed = shelf.complete();
+                drop(shelf);
+                !self.watched.is_complete.send_replace(true) || changed
             }
         }
     }

@@ -174,10 +174,36 @@ async fn cp07_a_watch_that_ends_at_once_is_not_started_hot() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn cp10_a_server_that_goes_back_is_listed_anew_once_within_two_minutes() {
+    let fake = Fake::default();
+    fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
+    let backup = fake.back_up();
+    for time in 0..10_u8 {
+        fake.put(IDENTITIES, identity("carol", BOB, &[time]));
+    }
+    let store = node_store(&fake);
+    let mut changes = store.watch().unwrap();
+    until(&store, &mut changes, MINUTE, |seen| {
+        names(seen) == ["alice", "carol"]
+    })
+    .await;
+
+    fake.restore(backup);
+    fake.put(IDENTITIES, identity("bob", BOB, b"2"));
+    until(&store, &mut changes, 2 * MINUTE, |seen| {
+        names(seen) == ["alice", "bob"]
+    })
+    .await;
+    tokio::time::sleep(10 * MINUTE).await;
+
+    assert_eq!(fake.lists(IDENTITIES).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn cp13_nobody_asks_while_the_server_wants_quiet() {
     let fake = Fake::default();
     fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
-    let mut refusals = 3;
+    let mut refusals = 4;
     fake.instead(move |_| {
         let refuse = refusals > 0;
         refusals -= i32::from(refuse);
@@ -194,9 +220,10 @@ async fn cp13_nobody_asks_while_the_server_wants_quiet() {
         let quiet = from..from + Duration::from_secs(7);
         later.iter().filter(|at| quiet.contains(at)).count()
     };
-    // Both kinds are asked for at once, and nothing else before the server is ready to answer.
-    assert_eq!(within(Duration::ZERO), 2, "{later:?}");
-    assert_eq!(within(later[2]), 2, "{later:?}");
+    // Both kinds and the version are asked for at once, and nothing else before the server is ready
+    // to answer.
+    assert_eq!(within(Duration::ZERO), 3, "{later:?}");
+    assert_eq!(within(later[3]), 3, "{later:?}");
 }
 
 #[tokio::test(start_paused = true)]

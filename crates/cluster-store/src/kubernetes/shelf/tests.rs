@@ -217,7 +217,7 @@ fn aw08_a_crowd_keeps_its_newest_and_hurts_nobody_else() {
 }
 
 #[test]
-fn what_is_done_with_stays_away_until_it_is_gone() {
+fn what_is_done_with_stays_away_until_it_is_gone_or_listed_anew() {
     let mut shelf = Shelf::default();
     shelf.put("a", thing(1));
 
@@ -226,5 +226,9 @@ fn what_is_done_with_stays_away_until_it_is_gone() {
     assert!(!shelf.put("a", thing(1)));
     assert_eq!(shelf.entries().count(), 0);
     shelf.remove("a");
+    assert!(shelf.put("a", thing(1)));
+
+    shelf.done_with("a");
+    shelf.begin();
     assert!(shelf.put("a", thing(1)));
 }
