@@ -18,7 +18,7 @@ use cluster_store::{
     ClusterStore, DirectoryStore, EnrolmentRequest, Published, RequestId, RequestState,
     StoreChanges, StoreError,
 };
-use node_identity::SpiffeId;
+use node_identity::{Pin, SpiffeId};
 use rand_core::Rng;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, sleep};
@@ -82,6 +82,17 @@ pub(crate) enum Papers {
     None,
 }
 
+/// What the store is opened for.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// Who this node is.
+    pub(crate) id: SpiffeId,
+    /// The roots that it trusts.
+    pub(crate) pins: Vec<Pin>,
+    /// What it has already.
+    pub(crate) papers: Papers,
+}
+
 /// A store that can be opened, and again when it fails.
 trait Open: Sync {
     /// What it opens.
@@ -89,7 +100,7 @@ trait Open: Sync {
     /// How long a store that fails is kept.
     const ANEW_AFTER: Duration;
 
-    fn open(&self, own: &SpiffeId) -> impl Future<Output = Result<Self::Store, StoreError>> + Send;
+    fn open(&self, own: &Own) -> impl Future<Output = Result<Self::Store, StoreError>> + Send;
 }
 
 /// A store in a folder.
@@ -99,7 +110,7 @@ impl Open for Folder {
     type Store = DirectoryStore;
     const ANEW_AFTER: Duration = Duration::ZERO;
 
-    async fn open(&self, _: &SpiffeId) -> Result<DirectoryStore, StoreError> {
+    async fn open(&self, _: &Own) -> Result<DirectoryStore, StoreError> {
         DirectoryStore::open(&self.0)
     }
 }
@@ -108,22 +119,23 @@ impl Open for Kubernetes {
     type Store = KubernetesStore;
     const ANEW_AFTER: Duration = ANEW_AFTER;
 
-    async fn open(&self, own: &SpiffeId) -> Result<KubernetesStore, StoreError> {
+    async fn open(&self, own: &Own) -> Result<KubernetesStore, StoreError> {
         let access = Access {
             kubeconfig: self.kubeconfig.clone(),
             context: None,
         };
         let client = connect(&access).await?;
-        Ok(KubernetesStore::for_node(client, own.name.clone()))
+        let name = own.id.name.clone();
+        Ok(KubernetesStore::for_node(client, name, &own.pins))
     }
 }
 
 /// Runs until the control task is gone.
-pub(crate) async fn run(config: Config, own: SpiffeId, papers: Papers, ends: Ends) {
+pub(crate) async fn run(config: Config, own: Own, ends: Ends) {
     match config.store {
         Store::Directory { directory, .. } => run_with(Folder(directory), &own, ends).await,
         Store::Kubernetes(kubernetes) => {
-            sleep(wait_at_start(papers, random::system().next_u32())).await;
+            sleep(wait_at_start(own.papers, random::system().next_u32())).await;
             run_with(kubernetes, &own, ends).await;
         }
     }
@@ -138,11 +150,11 @@ fn wait_at_start(papers: Papers, random: u32) -> Duration {
     spread.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-async fn run_with<O: Open>(store: O, own: &SpiffeId, mut ends: Ends) {
+async fn run_with<O: Open>(store: O, own: &Own, mut ends: Ends) {
     let mut trouble = Trouble::of("read");
     loop {
         let served = match store.open(own).await {
-            Ok(store) => serve(&store, O::ANEW_AFTER, own, &mut ends, &mut trouble).await,
+            Ok(store) => serve(&store, O::ANEW_AFTER, &own.id, &mut ends, &mut trouble).await,
             Err(error) => Err(error),
         };
         let Err(error) = served else {

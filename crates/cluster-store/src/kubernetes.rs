@@ -36,7 +36,7 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
-use node_identity::{NodeName, NodeUid, UnixTime};
+use node_identity::{NodeName, NodeUid, Pin, UnixTime};
 use node_status::NodeStatus;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -90,10 +90,11 @@ struct Inner {
 }
 
 impl KubernetesStore {
-    /// A store as a node's daemon uses it. Must be called inside a runtime, where it watches.
+    /// A store as a node's daemon uses it, which has room for the roots of `pins` whatever else is
+    /// published. Must be called inside a runtime, where it watches.
     #[must_use]
-    pub fn for_node(client: Client, name: NodeName) -> Self {
-        Self::start(client, |_, _| {
+    pub fn for_node(client: Client, name: NodeName, pins: &[Pin]) -> Self {
+        Self::start(client, pins, |_, _| {
             Role::Node(Box::new(OfNode {
                 name,
                 asked: Mutex::default(),
@@ -102,10 +103,11 @@ impl KubernetesStore {
         })
     }
 
-    /// A store as the controller uses it. Must be called inside a runtime, where it watches.
+    /// A store as the controller of the roots of `pins` uses it, with room for these too. Must be
+    /// called inside a runtime, where it watches.
     #[must_use]
-    pub fn for_controller(client: Client, scope: ControllerScope) -> Self {
-        Self::start(client, |client, watches| {
+    pub fn for_controller(client: Client, scope: ControllerScope, pins: &[Pin]) -> Self {
+        Self::start(client, pins, |client, watches| {
             let requests: Api<Lenient<CertificateSigningRequest>> = Api::all(client.clone());
             let ours = watch_config().fields(&requests::selector());
             let nodes: Api<Lenient<PartialObjectMeta<Node>>> = Api::all(client.clone());
@@ -120,13 +122,18 @@ impl KubernetesStore {
         })
     }
 
-    fn start(client: Client, role: impl FnOnce(&Client, &mut Watches) -> Role) -> Self {
+    fn start(
+        client: Client,
+        pins: &[Pin],
+        role: impl FnOnce(&Client, &mut Watches) -> Role,
+    ) -> Self {
         let client = patience::patient(client);
         let mut watches = Watches::of(&client);
         let api = Api::all(client.clone());
         let identities = watches.begin(api, watch_config(), Shelf::default(), identities::read);
         let api = Api::all(client.clone());
-        let roots = watches.begin(api, watch_config(), Shelf::default(), roots::read);
+        let awaited = pins.iter().map(cluster_api::object_name);
+        let roots = watches.begin(api, watch_config(), Shelf::awaiting(awaited), roots::read);
         let role = role(&client, &mut watches);
         Self {
             inner: Arc::new(Inner {

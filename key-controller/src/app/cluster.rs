@@ -145,7 +145,8 @@ async fn lead(
         daemon_set: DAEMON.to_owned(),
         external_addresses: home.external_addresses,
     };
-    let store = KubernetesStore::for_controller(client.clone(), scope);
+    let pins = [signer.root().pin()];
+    let store = KubernetesStore::for_controller(client.clone(), scope, &pins);
     let mut changes = store.watch().context("watch the API server")?;
     let ledger = LedgerHome::Secret(Box::new(ledger));
     let mut controller = Controller::new(store, ledger, settings, signer, tally.clone());

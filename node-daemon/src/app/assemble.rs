@@ -16,7 +16,7 @@ use tunnel_core::plane::{LaneEvent, LaneIndex};
 use super::inputs::Inputs;
 use crate::config::Config;
 use crate::credentials::Credentials;
-use crate::first_use;
+use crate::first_use::{self, Pins};
 use crate::guard::plan::GuardPlan;
 use crate::guard::{Guard, KERNEL_SETTINGS_FILE};
 use crate::io::random;
@@ -29,7 +29,7 @@ use crate::node::{Node, Outputs, Parts, tun_addresses};
 use crate::peers::Peers;
 use crate::peers::disk::PeersOnDisk;
 use crate::preflight::{Machine, bare_plan};
-use crate::store_task::{self, Ends, Papers, People, StoreCommand, StoreNews, people};
+use crate::store_task::{self, Ends, Own, Papers, People, StoreCommand, StoreNews, people};
 use crate::telemetry::Shown;
 use crate::watchdog::{GuardState, Watch};
 
@@ -43,7 +43,7 @@ struct State {
     disk: PeersOnDisk,
     peers: Peers,
     credentials: Credentials,
-    root_pin: RootPin,
+    pins: Pins,
 }
 
 impl State {
@@ -69,7 +69,7 @@ impl State {
             disk,
             peers,
             credentials,
-            root_pin: pins.why,
+            pins,
         })
     }
 }
@@ -112,7 +112,7 @@ pub(super) async fn assemble(
         disk,
         peers,
         credentials,
-        root_pin,
+        pins,
         ..
     } = state;
     let parts = Parts {
@@ -121,7 +121,7 @@ pub(super) async fn assemble(
         boot,
         credentials,
         peers,
-        root_pin,
+        root_pin: pins.why,
         disk,
         outputs,
     };
@@ -156,12 +156,12 @@ fn start_store(
         people: people_end,
         news,
     };
-    tasks.spawn(store_task::run(
-        config.clone(),
-        state.id.clone(),
+    let own = Own {
+        id: state.id.clone(),
+        pins: state.pins.pins.clone(),
         papers,
-        ends,
-    ));
+    };
+    tasks.spawn(store_task::run(config.clone(), own, ends));
     (store, people, store_news)
 }
 

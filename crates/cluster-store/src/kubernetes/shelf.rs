@@ -3,7 +3,8 @@
 //!
 //! A list that is read anew replaces the shelf only when it is complete, so one that breaks off
 //! takes nothing away; and what stands on the shelf goes before newcomers, so a flood of objects
-//! pushes out none that was there.
+//! pushes out none that was there. Places are kept for what is awaited, so it keeps none of that
+//! out either.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -70,6 +71,8 @@ struct Slot<E> {
 #[derive(Debug)]
 pub(super) struct Shelf<E> {
     slots: BTreeMap<String, Slot<E>>,
+    /// Names for which there is a place at any time.
+    awaited: BTreeSet<String>,
     /// Counts the lists, so that a complete one tells what was not in it.
     round: u64,
     entries: usize,
@@ -86,6 +89,7 @@ impl<E: Kept> Default for Shelf<E> {
     fn default() -> Self {
         Self {
             slots: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             round: 0,
             entries: 0,
             bytes: 0,
@@ -99,6 +103,14 @@ impl<E: Kept> Default for Shelf<E> {
 }
 
 impl<E: Kept> Shelf<E> {
+    /// An empty shelf with a place for each of these names, far fewer than there are places.
+    pub(super) fn awaiting(names: impl Iterator<Item = String>) -> Self {
+        Self {
+            awaited: names.collect(),
+            ..Self::default()
+        }
+    }
+
     /// A new list begins. It shows by itself what is done with.
     pub(super) fn begin(&mut self) {
         self.round += 1;
@@ -193,7 +205,7 @@ impl<E: Kept> Shelf<E> {
     /// Leaves out what there is no room for.
     fn fit(&mut self, name: &str, mut found: Found<E>) -> Found<E> {
         if let Some(entry) = &found.entry
-            && !(self.has_room(entry) && self.heads_its_crowd(name, entry))
+            && !(self.has_room(name, entry) && self.heads_its_crowd(name, entry))
         {
             self.left_out = true;
             found = Found::refused(Refusal::TooMany);
@@ -206,8 +218,11 @@ impl<E: Kept> Shelf<E> {
         found
     }
 
-    fn has_room(&self, entry: &E) -> bool {
-        self.entries < E::MOST && self.bytes.saturating_add(entry.bytes()) <= E::MOST_BYTES
+    fn has_room(&self, name: &str, entry: &E) -> bool {
+        let is_absent = |awaited: &&String| *awaited != name && self.entry(awaited).is_none();
+        let kept_free = self.awaited.iter().filter(is_absent).count();
+        self.entries + kept_free < E::MOST
+            && self.bytes.saturating_add(entry.bytes()) <= E::MOST_BYTES
     }
 
     /// Whether it is among the newest of its crowd. The oldest makes way.

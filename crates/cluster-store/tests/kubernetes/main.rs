@@ -29,7 +29,7 @@ const IDENTITIES: &str = "nodeidentities";
 const REQUESTS: &str = "certificatesigningrequests";
 
 fn node_store(fake: &Fake) -> KubernetesStore {
-    KubernetesStore::for_node(fake.client(), "alice".parse().unwrap())
+    KubernetesStore::for_node(fake.client(), "alice".parse().unwrap(), &[])
 }
 
 fn controller_store(fake: &Fake) -> KubernetesStore {
@@ -40,6 +40,7 @@ fn controller_store(fake: &Fake) -> KubernetesStore {
             daemon_set: "sotto-node".to_owned(),
             external_addresses: false,
         },
+        &[],
     )
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use cluster_api::{RevocationList, RevocationListSpec, encode, object_name};
+use cluster_store::kubernetes::KubernetesStore;
 use cluster_store::{ClusterStore, Refusal, StoreChanges, StoreError};
+use node_identity::Pin;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -197,6 +200,32 @@ async fn cp10_a_server_that_goes_back_is_listed_anew_once_within_two_minutes() {
     tokio::time::sleep(10 * MINUTE).await;
 
     assert_eq!(fake.lists(IDENTITIES).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn aw08_a_flood_of_roots_keeps_none_out_that_is_pinned() {
+    let fake = Fake::default();
+    let pin = |number: u8| -> Pin {
+        format!("sha256:{}", format!("{number:02x}").repeat(32))
+            .parse()
+            .unwrap()
+    };
+    for number in 0..100 {
+        let mut list =
+            RevocationList::new(&object_name(&pin(number)), RevocationListSpec::default());
+        list.spec.root_certificate = encode(b"1");
+        fake.put("revocationlists", serde_json::to_value(list).unwrap());
+    }
+    let pins = [pin(42), pin(99)];
+
+    let store = KubernetesStore::for_node(fake.client(), "alice".parse().unwrap(), &pins);
+
+    let roots = store.published().await.unwrap().roots;
+    assert!(
+        pins.iter()
+            .all(|pin| roots.iter().any(|root| root.pin == *pin))
+    );
+    assert_eq!(roots.len(), 16);
 }
 
 #[tokio::test(start_paused = true)]

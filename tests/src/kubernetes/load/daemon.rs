@@ -79,7 +79,7 @@ impl Daemon {
         let share = f64::from(UnwrapErr(SysRng).next_u32()) / f64::from(u32::MAX);
         sleep(SPREAD_OF_NEW.mul_f64(share)).await;
         let client = client(&self.seat, &self.sent).await?;
-        let store = KubernetesStore::for_node(client, self.seat.id.name.clone());
+        let store = KubernetesStore::for_node(client, self.seat.id.name.clone(), &[self.pin]);
         let (tell, known) = watch::channel(Known::default());
         tokio::select! {
             ended = self.read(&store, tell) => ended,

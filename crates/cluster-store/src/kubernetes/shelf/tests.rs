@@ -174,6 +174,30 @@ fn aw08_a_flood_pushes_out_nothing_that_was_there_and_is_named() {
 }
 
 #[test]
+fn aw08_a_flood_takes_no_place_that_is_kept_for_what_is_awaited() {
+    let mut shelf = Shelf::awaiting(["own", "other"].map(str::to_owned).into_iter());
+    let flood = |shelf: &mut Shelf<Thing>| {
+        for number in 0..2 * Thing::MOST {
+            shelf.put(&format!("aaa-{number}"), thing(1));
+        }
+    };
+    shelf.begin();
+    flood(&mut shelf);
+    shelf.put("own", thing(1));
+    shelf.complete();
+    assert!(shelf.entry("own").is_some());
+    assert_eq!(shelf.entries().count(), Thing::MOST - 1);
+
+    shelf.remove("own");
+    flood(&mut shelf);
+    shelf.put("own", thing(2));
+    shelf.put("other", thing(2));
+
+    assert!(shelf.entry("own").is_some() && shelf.entry("other").is_some());
+    assert_eq!(shelf.entries().count(), Thing::MOST);
+}
+
+#[test]
 fn aw08_what_was_left_out_is_listed_again_once_there_is_room() {
     let mut shelf = Shelf::default();
     shelf.begin();
