@@ -46,8 +46,8 @@ pub(crate) struct Ledger {
     pub(crate) tokens: BTreeMap<JoinTokenId, TokenRecord>,
     /// Keys that an operator let a node replace; nobody may use them again while they live.
     pub(crate) retired: Vec<RetiredKey>,
-    /// Revoked nodes of which nothing else is known, and until when: their revocations were found in
-    /// a list that the root signed from a newer ledger.
+    /// Revoked nodes of which nothing else is known, and until when lists name them: their revocations
+    /// were found in a list that the root signed from a newer ledger. Never forgotten.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) revoked_strangers: BTreeMap<NodeUid, UnixTime>,
 }
@@ -80,7 +80,8 @@ pub(crate) struct NodeRecord {
     pub(crate) pod_ranges: PodRanges,
     /// When certificates were signed in the last hour.
     pub(crate) recent: Vec<UnixTime>,
-    /// Set once revoked, for good: when the last certificate ends and the node can be forgotten.
+    /// Set once revoked, for good: when the last certificate ends. Remembered until nobody can ask in
+    /// the node's name any more.
     pub(crate) revoked_until: Option<UnixTime>,
     /// Another key that has asked, with authority, to take this one's place.
     pub(crate) awaiting: Option<IkHash>,

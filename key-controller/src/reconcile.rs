@@ -323,6 +323,10 @@ impl<S: ClusterStore> Controller<S> {
             );
         }
         revocations::renew_list(&mut ledger, now);
+        match self.settings.home {
+            Home::Folders { .. } => revocations::forget_nodes(&mut ledger, |_| false),
+            Home::Kubernetes(_) => departures::forget(&mut ledger, found),
+        }
         Settled {
             waiting: open.len() - answers.len(),
             ledger,

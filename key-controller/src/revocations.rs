@@ -39,8 +39,8 @@ pub(crate) fn revoke(ledger: &mut Ledger, uid: &NodeUid, now: UnixTime) -> Optio
 
 /// Starts a new list when one is due; true if the ledger changed.
 ///
-/// What is forgotten is forgotten here and nowhere else, so that the list of a given number can
-/// be written again, byte for byte, as long as the ledger says that it is the newest.
+/// Keys are forgotten here and nowhere else, so that the list of a given number can be written
+/// again, byte for byte, as long as the ledger says that it is the newest.
 pub(crate) fn renew_list(ledger: &mut Ledger, now: UnixTime) -> bool {
     let ListRecord {
         number,
@@ -51,7 +51,7 @@ pub(crate) fn renew_list(ledger: &mut Ledger, now: UnixTime) -> bool {
     if !(outdated || due) {
         return false;
     }
-    forget(ledger, now);
+    forget_keys(ledger, now);
     ledger.revocations = ListRecord {
         number: RevocationList::next_number(now, Some(number)),
         issued: now,
@@ -71,7 +71,15 @@ pub(crate) fn catch_up(ledger: &mut Ledger, newest: Option<u64>) -> bool {
     true
 }
 
-/// The list as the ledger says it was last signed.
+impl ListRecord {
+    /// Whether the list names what is revoked until then.
+    pub(crate) fn names(&self, until: UnixTime) -> bool {
+        until.plus(FORGET_AFTER) >= self.issued
+    }
+}
+
+/// The list as the ledger says it was last signed: without those whose certificates have ended, which
+/// the ledger may have to remember for longer.
 pub(crate) fn list(ledger: &Ledger) -> RevocationList {
     let nodes = ledger.nodes.iter().filter_map(|(uid, node)| {
         let until = node.revoked_until?;
@@ -87,6 +95,7 @@ pub(crate) fn list(ledger: &Ledger) -> RevocationList {
         .iter()
         .map(|(uid, until)| (RevokedSubject::Node(*uid), *until));
     let entries = nodes.flatten().chain(retired).chain(strangers);
+    let entries = entries.filter(|(_, until)| ledger.revocations.names(*until));
     RevocationList {
         number: ledger.revocations.number,
         issued: ledger.revocations.issued,
@@ -104,18 +113,24 @@ pub(crate) fn missing(ledger: &Ledger, signed: &RevocationList) -> Vec<Revocatio
     let known: BTreeSet<RevokedSubject> =
         list(ledger).entries.iter().map(|one| one.subject).collect();
     let is_missing = |one: &&RevocationEntry| {
-        !known.contains(&one.subject) && one.until.plus(FORGET_AFTER) >= ledger.revocations.issued
+        !known.contains(&one.subject) && ledger.revocations.names(one.until)
     };
     signed.entries.iter().filter(is_missing).copied().collect()
 }
 
-fn forget(ledger: &mut Ledger, now: UnixTime) {
-    let keep = |until: UnixTime| until.plus(FORGET_AFTER) >= now;
+/// Forgets the revoked nodes that no list names any more, except those in whose name somebody may ask
+/// again: to them the ledger's word is all that stands in the way.
+pub(crate) fn forget_nodes(ledger: &mut Ledger, may_ask: impl Fn(&NodeUid) -> bool) {
+    let list = ledger.revocations;
+    let is_named = |until| list.names(until);
     ledger
         .nodes
-        .retain(|_, node| node.revoked_until.is_none_or(keep));
+        .retain(|uid, node| node.revoked_until.is_none_or(is_named) || may_ask(uid));
+}
+
+fn forget_keys(ledger: &mut Ledger, now: UnixTime) {
+    let keep = |until: UnixTime| until.plus(FORGET_AFTER) >= now;
     ledger.retired.retain(|retired| keep(retired.until));
-    ledger.revoked_strangers.retain(|_, until| keep(*until));
     ledger
         .tokens
         .retain(|_, token| token.expires.plus(FORGET_TOKENS_AFTER) >= now);

@@ -84,11 +84,13 @@ impl<S: ClusterStore> Controller<S> {
         if !self.departures.asked.is_none_or(is_due) {
             return Ok(None);
         }
-        let believed = ledger
+        let is_named = |until| ledger.revocations.names(until);
+        // Of the revoked ones those that only their Node keeps in the ledger.
+        let of_interest = ledger
             .nodes
             .iter()
-            .filter(|(_, node)| node.revoked_until.is_none());
-        let nodes: Vec<(NodeUid, NodeName)> = believed
+            .filter(|(_, node)| !node.revoked_until.is_some_and(is_named));
+        let nodes: Vec<(NodeUid, NodeName)> = of_interest
             .map(|(uid, node)| (*uid, node.name.clone()))
             .collect();
         let missing = self.store.missing(&nodes).await?;
@@ -218,6 +220,18 @@ impl<S: ClusterStore> Controller<S> {
             );
         }
     }
+}
+
+/// Forgets revoked nodes of which nothing is left: no certificate that lives, no Node, nothing published.
+/// A live Node's daemon would ask again, and be granted what it asks.
+pub(super) fn forget(ledger: &mut Ledger, found: &Found<'_>) {
+    let Some(absent) = found.absent else {
+        return;
+    };
+    let shown: BTreeSet<NodeUid> = found.published.nodes.iter().map(|node| node.uid).collect();
+    revocations::forget_nodes(ledger, |uid| {
+        !absent.gone.contains(uid) || shown.contains(uid)
+    });
 }
 
 /// Revokes in the ledger whom an operator wants revoked, and those that are gone.

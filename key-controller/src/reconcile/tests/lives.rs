@@ -1,5 +1,7 @@
 //! Lives of nodes and controllers: crashes, restores, revocations, root changes.
 
+use std::collections::BTreeMap;
+
 use cluster_store::{IdentityView, PendingReason, PublishedNode};
 use node_identity::{Envelope, Generation, KeyStatement, RevokedSubject, TunnelKey};
 
@@ -105,6 +107,37 @@ async fn kl12_a_revoked_node_is_out_with_the_next_step() {
     let refusals: Vec<_> = scene.store.notices();
     let refused = refusals.iter().find(|one| one.reason == "EnrolmentRefused");
     assert!(refused.is_some_and(|one| one.message.ends_with("revoked")));
+}
+
+#[tokio::test]
+async fn kl12_a_revoked_node_stays_out_until_its_node_is_gone() {
+    let mut scene = Scene::new("");
+    let mut controller = scene.controller();
+    scene.store.ask(1);
+    scene.step(&mut controller).await;
+    let uid = identity(1).uid;
+    let wanted = PublishedNode {
+        revocation_wanted: true,
+        ..scene.store.node(&uid).unwrap()
+    };
+    scene.store.put_node(wanted);
+    scene.step(&mut controller).await;
+    // Somebody who may write the object takes the operator's word away.
+    scene.store.put_nodes(BTreeMap::new());
+
+    scene.now = NOW.plus(Duration::from_secs(74 * 3600));
+    scene.step(&mut controller).await;
+    scene.step(&mut controller).await;
+    assert!(!revokes(&scene.list(), 1), "no certificate of it lives");
+    let again = scene.store.ask(1);
+    scene.step(&mut controller).await;
+    assert_eq!(scene.store.state(&again), RequestState::Refused);
+
+    scene.store.set_gone(vec![uid]);
+    controller.departures.forget_when();
+    scene.step(&mut controller).await;
+    let ledger = scene.ledger.now();
+    assert!(!ledger.nodes.contains_key(&uid), "it can be forgotten");
 }
 
 #[tokio::test]
