@@ -59,11 +59,12 @@ check: setup
 	  bash -c "set -o pipefail; python3 $(VECTORS).py | diff - $(VECTORS).txt"
 	@$(MAKE) --no-print-directory gen
 	@$(STAGE) "generated files are as committed" git diff --exit-code -- deploy
-	@$(STAGE) "tidy: what may depend on what, file lengths" cargo test --locked -p sotto-tests --test tidy
+	@$(STAGE) "tidy: what may depend on what, file lengths" cargo test --locked --workspace --test tidy
 
+# The whole workspace is named, or its dependencies would be built anew with other features.
 gen: setup
-	@$(STAGE) "CustomResourceDefinitions" \
-	  cargo run --locked --quiet -p cluster-api --example crds deploy/crds
+	@$(STAGE) "CustomResourceDefinitions" bash -c \
+	  "cargo build --locked --workspace --example crds && $(TARGET)/debug/examples/crds deploy/crds"
 	@tests/kubernetes/binaries.sh helm
 	@$(STAGE) "manifest of the chart" deploy/render.sh
 

@@ -12,7 +12,7 @@ use sotto_tests::lab::{DaemonSettings, Lab};
 use sotto_tests::{traffic, wait};
 
 use crate::applicant::{Applicant, denied};
-use crate::shared::PAIR;
+use crate::shared::{PAIR, carol};
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![
@@ -29,14 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn kl01_a_first_request_is_signed_within_two_seconds(_: &Lab) -> Result<()> {
     PAIR.with(|lab, pair| {
-        let carol = join(
-            lab.node("carol")?,
-            "third",
-            &pair.cluster,
-            &DaemonSettings::default(),
-        )?;
-        pair.alice.node.knows(&carol.node)?;
-        traffic::ping(&carol.pod, pair.bob.pod.ipv4()?, b"first")?;
+        let carol = carol(lab, pair)?;
         let requests = pair.cluster.api.read(&["csr"])?;
         let requests = requests["items"].as_array().unwrap().clone();
         let is_hers =

@@ -1,20 +1,15 @@
 //! Metadata that the API server takes and that cannot be read as what it should be: whoever writes
 //! it stops nobody's list, neither a daemon's nor the controller's.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use sotto_tests::case::Case;
 use sotto_tests::cases;
-use sotto_tests::cluster::join;
 use sotto_tests::kubernetes::{Caller, KubernetesPair, NAMESPACE, REQUESTS, request};
 use sotto_tests::lab::{DaemonSettings, Lab};
-use sotto_tests::wait;
 
 use crate::applicant::Applicant;
-
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::shared::carol;
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![aw08_a_time_beyond_the_calendar_stops_no_controller_and_no_daemon]
@@ -87,10 +82,7 @@ fn aw08_a_time_beyond_the_calendar_stops_no_controller_and_no_daemon(lab: &Lab) 
     let settings = DaemonSettings::default();
     let again = pair.controller.start()?;
     let alice = pair.alice.node.start(&settings)?;
-    let carol = join(lab.node("carol")?, "third", &pair.cluster, &settings)?;
-    wait::until("alice to know carol", LIMIT, || {
-        matches!(pair.alice.node.peer("carol"), Ok(Some(_)))
-    })?;
+    let carol = carol(lab, &pair)?;
     ensure!(again.is_running() && alice.is_running(), "somebody ended");
     carol.daemon.stop().map(drop)
 }

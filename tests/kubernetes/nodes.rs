@@ -6,13 +6,14 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use sotto_tests::case::Case;
 use sotto_tests::cases;
-use sotto_tests::cluster::{Admits, Member, join};
+use sotto_tests::cluster::{Admits, Member};
 use sotto_tests::kubernetes::{Caller, KubernetesPair, NAMESPACE};
 use sotto_tests::lab::{DaemonSettings, Lab};
 use sotto_tests::{traffic, wait};
 
 use crate::applicant::denied;
 use crate::enrolment::still_well;
+use crate::shared::carol;
 
 /// A removal works within this (budget B3).
 const REMOVED: Duration = Duration::from_secs(15);
@@ -27,18 +28,6 @@ pub(crate) fn cases() -> Vec<Case> {
         kl08_a_node_with_another_pin_is_alone_and_loud,
         nl06_a_node_under_another_name_inherits_nothing,
     ]
-}
-
-fn carol(lab: &Lab, pair: &KubernetesPair) -> Result<Member> {
-    let carol = join(
-        lab.node("carol")?,
-        "third",
-        &pair.cluster,
-        &DaemonSettings::default(),
-    )?;
-    pair.alice.node.knows(&carol.node)?;
-    traffic::ping(&carol.pod, pair.alice.pod.ipv4()?, b"in")?;
-    Ok(carol)
 }
 
 /// Alice believes her no more, and answers nothing that she sends.

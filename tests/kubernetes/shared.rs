@@ -1,11 +1,14 @@
-//! Clusters that several tests use one after the other: an API server takes seconds to start.
+//! Clusters that several tests use one after the other (an API server takes seconds to start), and
+//! the node that joins them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use sotto_tests::cluster::{Member, join};
 use sotto_tests::kubernetes::{Cluster, KubernetesPair};
-use sotto_tests::lab::Lab;
+use sotto_tests::lab::{DaemonSettings, Lab};
+use sotto_tests::traffic;
 
 /// A cluster in its lab, made for the first test that asks and gone with the program.
 pub(crate) struct Shared<T>(Mutex<Option<(Lab, T)>>);
@@ -54,4 +57,13 @@ impl Shared<KubernetesPair> {
     ) -> Result<()> {
         self.with_made(KubernetesPair::raise, body)
     }
+}
+
+/// A third node beside Alice and Bob: alice believes it, and their pods talk.
+pub(crate) fn carol(lab: &Lab, pair: &KubernetesPair) -> Result<Member> {
+    let settings = DaemonSettings::default();
+    let carol = join(lab.node("carol")?, "third", &pair.cluster, &settings)?;
+    pair.alice.node.knows(&carol.node)?;
+    traffic::ping(&carol.pod, pair.alice.pod.ipv4()?, b"in")?;
+    Ok(carol)
 }
