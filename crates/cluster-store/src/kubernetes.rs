@@ -48,6 +48,7 @@ use crate::request::{Answer, EnrolmentRequest, RequestId, RequestState, Requests
 use crate::requester::{Departed, Requester};
 use crate::view::{NodeView, Notice};
 use crate::{ClusterStore, MAX_ENVELOPES};
+use events::Events;
 use requests::Open;
 use roles::{Asked, OfController, OfNode, Role};
 use shelf::Shelf;
@@ -86,7 +87,7 @@ struct Inner {
     role: Role,
     wake: watch::Sender<()>,
     tasks: Arc<JoinSet<()>>,
-    said: Mutex<events::Said>,
+    events: Events,
 }
 
 impl KubernetesStore {
@@ -135,6 +136,11 @@ impl KubernetesStore {
         let awaited = pins.iter().map(cluster_api::object_name);
         let roots = watches.begin(api, watch_config(), Shelf::awaiting(awaited), roots::read);
         let role = role(&client, &mut watches);
+        let writer = match &role {
+            Role::Node(_) => "sotto-node",
+            Role::Controller(_) => "sotto-controller",
+        };
+        let events = Events::start(&mut watches.tasks, client.clone(), writer);
         Self {
             inner: Arc::new(Inner {
                 client,
@@ -143,7 +149,7 @@ impl KubernetesStore {
                 role,
                 wake: watches.wake,
                 tasks: Arc::new(watches.tasks),
-                said: Mutex::default(),
+                events,
             }),
         }
     }
@@ -276,14 +282,7 @@ impl ClusterStore for KubernetesStore {
     }
 
     async fn notify(&self, notice: Notice) {
-        if !lock(&self.inner.said).admits(&notice) {
-            return;
-        }
-        let writer = match &self.inner.role {
-            Role::Node(_) => "sotto-node",
-            Role::Controller(_) => "sotto-controller",
-        };
-        events::write(&self.inner.client, writer, notice).await;
+        self.inner.events.tell(notice);
     }
 
     async fn publish_envelopes(

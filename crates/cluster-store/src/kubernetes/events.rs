@@ -1,9 +1,11 @@
 //! Events about Nodes, for `kubectl describe node` and `kubectl get events`.
 //!
 //! Events live in a namespace, Nodes do not: theirs are in `default`, as kubelet's are. An event
-//! may be lost; so one that cannot be written is a line at debug level and no error.
+//! may be lost; so one that cannot be written is a line at debug level and no error, and they are
+//! written by a task of their own, for which nobody waits.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use cluster_client::Lenient;
@@ -13,9 +15,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::PostParams;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
+use super::lock;
 use super::status::cut;
 use crate::view::{Notice, Severity};
 
@@ -23,7 +28,8 @@ use crate::view::{Notice, Severity};
 const NAMESPACE: &str = "default";
 /// How long the same of the same node is not said again (a guess: what people still read).
 const PACE: Duration = Duration::from_secs(600);
-/// Most events between two of which the pace is kept; with more under way, none is written.
+/// Most events between two of which the pace is kept; with more under way, none is written. Half of
+/// them are for warnings alone: a new cluster has a normal one for each node.
 const MOST: usize = 1_024;
 /// How long writing one may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -32,16 +38,56 @@ const MAX_NOTE: usize = 1_024;
 /// Longest part of a node's name in an event's: the rest of 253 is for the time.
 const MAX_NAME: usize = 220;
 
+/// Events on their way.
+#[derive(Debug)]
+pub(super) struct Events {
+    said: Mutex<Said>,
+    queue: mpsc::Sender<Notice>,
+}
+
+impl Events {
+    /// Starts the task that writes them, in that program's name.
+    pub(super) fn start(
+        tasks: &mut JoinSet<()>,
+        client: kube::Client,
+        writer: &'static str,
+    ) -> Self {
+        let (queue, mut waiting) = mpsc::channel(MOST);
+        tasks.spawn(async move {
+            while let Some(notice) = waiting.recv().await {
+                write(&client, writer, notice).await;
+            }
+        });
+        Self {
+            said: Mutex::default(),
+            queue,
+        }
+    }
+
+    /// Has it written, unless the same was said lately.
+    pub(super) fn tell(&self, notice: Notice) {
+        if lock(&self.said).admits(&notice)
+            && let Err(error) = self.queue.try_send(notice)
+        {
+            debug!(%error, "Event not written");
+        }
+    }
+}
+
 /// What was said of whom lately.
 #[derive(Debug, Default)]
-pub(super) struct Said(HashMap<(String, &'static str), Instant>);
+struct Said(HashMap<(String, &'static str), Instant>);
 
 impl Said {
     /// Whether it may be said now; it then counts as said.
-    pub(super) fn admits(&mut self, notice: &Notice) -> bool {
+    fn admits(&mut self, notice: &Notice) -> bool {
         self.0.retain(|_, said| said.elapsed() < PACE);
         let key = (notice.node.to_string(), notice.reason);
-        if self.0.len() >= MOST || self.0.contains_key(&key) {
+        let most = match notice.severity {
+            Severity::Normal => MOST / 2,
+            Severity::Warning => MOST,
+        };
+        if self.0.len() >= most || self.0.contains_key(&key) {
             return false;
         }
         self.0.insert(key, Instant::now());
@@ -49,8 +95,7 @@ impl Said {
     }
 }
 
-/// Writes one event.
-pub(super) async fn write(client: &kube::Client, writer: &str, notice: Notice) {
+async fn write(client: &kube::Client, writer: &str, notice: Notice) {
     let event = Lenient(Ok(event(writer, &notice, Timestamp::now())));
     let api = Api::<Lenient<Event>>::namespaced(client.clone(), NAMESPACE);
     let parameters = PostParams::default();
@@ -93,5 +138,25 @@ fn event(writer: &str, notice: &Notice, now: Timestamp) -> Event {
         reporting_controller: Some(format!("{}/{writer}", cluster_api::GROUP)),
         reporting_instance: Some(writer.to_owned()),
         ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heap_of_normal_events_keeps_no_warning_out() {
+        let notice = |number: usize, severity| Notice {
+            node: format!("node{number}").parse().unwrap(),
+            severity,
+            reason: "NodeRevoked",
+            message: String::new(),
+        };
+        let mut said = Said::default();
+
+        let normal = (0..2 * MOST).filter(|one| said.admits(&notice(*one, Severity::Normal)));
+        assert_eq!(normal.count(), MOST / 2);
+        assert!(said.admits(&notice(4 * MOST, Severity::Warning)));
     }
 }
