@@ -105,7 +105,8 @@ fn a_late_writer_and_a_node_that_is_gone_spoil_nothing(api: &ApiServer) -> Resul
         "kind": "Peer",
         "metadata": {"name": "ghost", "managedFields": [{
             "manager": "mallory", "operation": "Update", "apiVersion": "sotto.dev/v1alpha1",
-            "time": "9999-12-31T23:59:59Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}},
+            "time": "9999-12-31T23:59:59Z", "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:metadata": {"f:labels": {"f:never-set": {}}}},
         }]},
         "spec": {"nodeUID": "11111111-2222-4333-8444-555555555555", "identity": "Pending"},
     });
