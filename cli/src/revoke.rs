@@ -96,3 +96,23 @@ async fn watch(cluster: &Cluster, node: &NodeName) -> Result<Answer> {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Consent, Wait, run};
+    use crate::fake::{Fake, LATE, wait};
+
+    #[test]
+    fn aw08_a_revocation_is_told_whoever_wrote_the_object_when() {
+        let fake = Fake::default();
+        let uid = "8d2d5c1e-98a1-4b4e-9d21-6f2f0d4c7a11";
+        let bob =
+            format!(r#"{{"metadata": {{"name": "bob", {LATE}}}, "spec": {{"nodeUID": "{uid}"}}}}"#);
+        fake.put("/apis/sotto.dev/v1alpha1/nodeidentities/bob", &bob);
+
+        let node = "bob".parse().unwrap();
+        let revoked = wait(async { run(&fake.cluster(), &node, Consent::Given, Wait::No).await });
+
+        revoked.unwrap();
+    }
+}

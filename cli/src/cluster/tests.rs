@@ -6,13 +6,10 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::core::ApiResource;
 
-use crate::fake::{Fake, wait};
+use crate::fake::{Fake, LATE, wait};
 
 const PEERS: &str = "/apis/sotto.dev/v1alpha1/peers";
 const UID: &str = "8d2d5c1e-98a1-4b4e-9d21-6f2f0d4c7a11";
-/// When somebody wrote a field, as the API server takes it.
-const LATE: &str = r#""managedFields": [{"manager": "m", "operation": "Update", "apiVersion": "v1",
-    "fieldsType": "FieldsV1", "fieldsV1": {}, "time": "9999-12-31T23:59:59Z"}]"#;
 
 fn peer(name: &str, metadata: &str, spec: &str) -> (String, String) {
     let metadata = format!(r#"{{"name": "{name}", {metadata}}}"#);

@@ -10,7 +10,7 @@ use node_identity::RootCertificate;
 
 use super::install;
 use crate::arguments::{Arguments, InstallArguments, Verb};
-use crate::fake::{Fake, wait};
+use crate::fake::{Fake, LATE, wait};
 use crate::names::{LEDGER_SECRET, POLICIES, ROOT_CERTIFICATE, ROOT_SECRET};
 use crate::settings;
 
@@ -96,6 +96,19 @@ fn an_install_interrupted_at_any_object_is_completed_by_the_next() {
             assert!(before.is_none() || before == find(&done, secret));
         }
     }
+}
+
+#[test]
+fn aw08_an_install_over_objects_with_late_writers_goes_through() {
+    let fake = Fake::default();
+    run(&fake, &[]).unwrap();
+    for (path, object) in fake.objects() {
+        let late = object.replacen(r#""metadata":{"#, &format!(r#""metadata":{{{LATE},"#), 1);
+        assert_ne!(late, object);
+        fake.put(&path, &late);
+    }
+
+    run(&fake, &[]).unwrap();
 }
 
 #[test]
