@@ -1,6 +1,6 @@
 //! [`Lenient`]. The API server takes a time of the year 10000 in `metadata.managedFields` of any object, and in a
 //! kind without a schema whatever nests a hundred deep; neither can be read as what it should be.
-//! So who wrote which field is passed over unread, and so is what lies too deep.
+//! So who wrote which field is passed over unread, and so is what lies too deep, and what is too many.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,6 +17,11 @@ use serde_json::{Map, Number, Value};
 /// How deep is read (a guess: a Pod, the deepest kind that is read, has a dozen levels). The JSON
 /// reader itself gives up at 128.
 const DEPTH: u8 = 32;
+
+/// Most elements of a list or map that are read (a guess: a node of the largest kind has some hundred
+/// annotations). Anybody can write a quarter of a million finalizers, which would take ten times their
+/// text in memory.
+const BREADTH: usize = 1_024;
 
 /// Who wrote which field and when; large, deep, and of no use here.
 const PASSED_OVER: &str = "managedFields";
@@ -164,15 +169,20 @@ impl<'de> Visitor<'de> for Shallow {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut all = Vec::new();
-        while let Some(item) = items.next_element_seed(self.below(""))? {
+        while all.len() < BREADTH
+            && let Some(item) = items.next_element_seed(self.below(""))?
+        {
             all.push(item);
         }
+        while items.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Value::Array(all))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut all = Map::new();
-        while let Some(name) = fields.next_key::<String>()? {
+        while all.len() < BREADTH
+            && let Some(name) = fields.next_key::<String>()?
+        {
             if self.is_metadata && name == PASSED_OVER {
                 fields.next_value::<IgnoredAny>()?;
             } else {
@@ -180,6 +190,7 @@ impl<'de> Visitor<'de> for Shallow {
                 all.insert(name, value);
             }
         }
+        while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Value::Object(all))
     }
 }
@@ -262,5 +273,25 @@ mod tests {
         assert_eq!(found.uid().as_deref(), Some("u"));
         assert_eq!(found.resource_version().as_deref(), Some("7"));
         assert_eq!(found.finalizers(), ["held.example/up"]);
+    }
+
+    #[test]
+    fn of_a_quarter_of_a_million_finalizers_a_thousand_are_read() {
+        let finalizers = vec!["a/a"; 230_000];
+        let labels: Map<String, Value> = (0..5_000)
+            .map(|number| (format!("label{number}"), Value::Null))
+            .collect();
+        let object = serde_json::json!({
+            "metadata": { "name": "fat", "finalizers": finalizers, "annotations": labels },
+            "data": { "key": "read" },
+        });
+
+        let Lenient(read) =
+            serde_json::from_str::<Lenient<ConfigMap>>(&object.to_string()).unwrap();
+
+        // Annotations have texts, so this one is not of its kind; which one it is, is known.
+        let which = read.unwrap_err();
+        assert_eq!(which.name.as_deref(), Some("fat"));
+        assert_eq!(which.finalizers.unwrap().len(), BREADTH);
     }
 }

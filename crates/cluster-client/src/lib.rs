@@ -1,9 +1,10 @@
 //! The way to the API server: from inside the cluster, or with a person's kubeconfig; and how to
 //! read what anybody may have written there ([`Lenient`]).
 //!
-//! Owns which configuration is used and how long a connection may take or stay silent. What is
-//! asked, how often, and what an answer means belongs to whoever asks.
+//! Owns which configuration is used, how long a connection may take or stay silent, and how much one
+//! answer may bring. What is asked, how often, and what an answer means belongs to whoever asks.
 
+mod bounded;
 mod lenient;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
+pub use bounded::is_watch;
 pub use lenient::Lenient;
 
 /// Where a pod finds its token.
@@ -43,6 +45,7 @@ pub struct ConnectError {
 }
 
 /// Makes a client. It asks nothing of the API server yet. A token file is read again each minute.
+/// No answer is larger than 80 MiB, nor, a watch apart, takes longer than 30 s once it has begun.
 ///
 /// # Errors
 /// When what is configured cannot be read or used.
@@ -52,7 +55,9 @@ pub async fn connect(access: &Access) -> Result<kube::Client, ConnectError> {
             config.connect_timeout = Some(CONNECT_LIMIT);
             config.read_timeout = Some(SILENCE_LIMIT);
             config.reset_reader_on_write = true;
-            kube::Client::try_from(config).map_err(Into::into)
+            kube::Client::try_from(config)
+                .map(bounded::bounded)
+                .map_err(Into::into)
         }
         Err(error) => Err(error),
     };
