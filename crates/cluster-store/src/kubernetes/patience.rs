@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cluster_client::is_watch;
 use http::{Request, Response, StatusCode, header::RETRY_AFTER};
 use kube::Client;
 use kube::client::Body;
@@ -25,6 +26,8 @@ const RETRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause that is granted to a server, so that a broken proxy cannot silence a node.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// Most pages of one list: more than twice what any shelf takes.
+const MOST_PAGES: u32 = 1_000;
 /// The least time between two starts of one watch (a guess: a fortieth of its usual life).
 const WATCH_PACE: Duration = Duration::from_secs(1);
 
@@ -33,11 +36,18 @@ const WATCH_PACE: Duration = Duration::from_secs(1);
 #[error("no answer within {0:?}")]
 pub(super) struct NoAnswer(Duration);
 
+/// The API server names another page, again and again.
+#[derive(Debug, thiserror::Error)]
+#[error("the list has more than {0} pages")]
+struct Endless(u32);
+
 /// What all requests of a store share.
 #[derive(Debug, Default)]
 struct Manners {
     quiet_until: Option<Instant>,
     next_watch: HashMap<String, Instant>,
+    /// How many pages of a list were asked for, by its path.
+    pages: HashMap<String, u32>,
 }
 
 /// The same client, with manners.
@@ -58,8 +68,11 @@ async fn send(
 ) -> Result<Response<Body>, kube::Error> {
     let (parts, body) = request.into_parts();
     let mut pause = FIRST_PAUSE;
-    if parts.uri.query().is_some_and(is_watch) {
-        await_turn(manners, parts.uri.path()).await;
+    if let Some(query) = parts.uri.query() {
+        if is_watch(query) {
+            await_turn(manners, parts.uri.path()).await;
+        }
+        count_page(manners, parts.uri.path(), query)?;
     }
     for _ in 0..RETRIES {
         let Some(copy) = body.try_clone() else {
@@ -88,8 +101,19 @@ async fn ask(client: &Client, request: Request<Body>) -> Result<Response<Body>, 
     }
 }
 
-fn is_watch(query: &str) -> bool {
-    query.split('&').any(|part| part == "watch=true")
+/// Counts the pages of a list since its first.
+fn count_page(manners: &Mutex<Manners>, path: &str, query: &str) -> Result<(), kube::Error> {
+    let mut manners = manners.lock().unwrap_or_else(PoisonError::into_inner);
+    if !query.split('&').any(|part| part.starts_with("continue=")) {
+        manners.pages.remove(path);
+        return Ok(());
+    }
+    let pages = manners.pages.entry(path.to_owned()).or_default();
+    *pages += 1;
+    if *pages > MOST_PAGES {
+        return Err(kube::Error::Service(Box::new(Endless(MOST_PAGES))));
+    }
+    Ok(())
 }
 
 /// How long the server wants quiet: what it says, or `unless_said` if it is merely too busy.

@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use node_identity::{NodeName, NodeUid};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::faults::{failed, is_absent};
 use super::nodes::is_gone;
@@ -28,8 +28,6 @@ use crate::view::{IdentityView, NodeView};
 const WRITER: &str = "sotto-controller";
 /// How many writes are under way at a time.
 const AT_ONCE: usize = 8;
-/// Most Peers that are looked at: twice the largest cluster planned for.
-const MOST: usize = 20_000;
 /// Most Peers of nodes that nobody knows that are removed at a time; the rest the next time.
 const MOST_REMOVED: usize = 256;
 /// How often all Peers are read to mend what others wrote or removed (a guess: nothing of ours
@@ -60,12 +58,7 @@ pub(super) async fn show_nodes(
     let api: Api<GuardedPeer> = Api::all(client.clone());
     let mend_every = MEND_EVERY.max(MEND_PER_NODE * u32::try_from(nodes.len()).unwrap_or(u32::MAX));
     if shown.read.is_none_or(|read| read.elapsed() >= mend_every) {
-        let found = list(&api).await?;
-        remove_unknown(client, &api, &found, nodes).await?;
-        shown.specs = found
-            .into_iter()
-            .filter_map(|peer| Some((peer.name_any(), peer.0.ok()?.spec)))
-            .collect();
+        shown.specs = read(client, &api, nodes).await?;
         shown.read = Some(Instant::now());
     }
     let names: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
@@ -103,51 +96,46 @@ async fn write(api: &Api<GuardedPeer>, name: &str, spec: &PeerSpec) -> Result<()
         .map_err(failed("patch", format!("peers {name}")))
 }
 
-async fn list(api: &Api<GuardedPeer>) -> Result<Vec<GuardedPeer>, StoreError> {
-    let mut found = Vec::new();
+/// Reads what the Peers of these nodes say. On the way it removes those that belong neither to one of
+/// them nor to any Node that is there; nothing of them is kept.
+async fn read(
+    client: &kube::Client,
+    api: &Api<GuardedPeer>,
+    nodes: &[NodeView],
+) -> Result<BTreeMap<String, PeerSpec>, StoreError> {
+    let known: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+    let (mut specs, mut removed) = (BTreeMap::new(), 0);
     let mut parameters = ListParams::default().limit(PAGE);
     loop {
         let page = api
             .list(&parameters)
             .await
             .map_err(failed("list", "peers"))?;
-        let rest = page.metadata.continue_.filter(|token| !token.is_empty());
-        found.extend(page.items.into_iter().map(|mut peer| {
-            if let Ok(peer) = &mut peer.0 {
-                peer.status = None;
-                peer.metadata.managed_fields = None;
-                peer.metadata.annotations = None;
+        for peer in page.items {
+            let name = peer.name_any();
+            if known.contains(name.as_str()) {
+                specs.extend(peer.0.ok().map(|peer| (name, peer.spec)));
+            } else if removed < MOST_REMOVED && !has_node(client, &peer).await? {
+                remove(api, &peer).await?;
+                removed += 1;
             }
-            peer
-        }));
-        match rest {
-            Some(token) if found.len() < MOST => parameters.continue_token = Some(token),
-            Some(_) | None => return Ok(found),
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters.continue_token = Some(token),
+            None => break,
         }
     }
+    if removed > 0 {
+        info!(removed, "Peers of no node removed");
+    }
+    Ok(specs)
 }
 
-/// Removes the Peers that belong to no node of the list and to no Node that is there.
-async fn remove_unknown(
-    client: &kube::Client,
-    api: &Api<GuardedPeer>,
-    found: &[GuardedPeer],
-    nodes: &[NodeView],
-) -> Result<(), StoreError> {
-    let known: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-    let unknown = found
-        .iter()
-        .filter(|peer| !known.contains(peer.name_any().as_str()));
-    for peer in unknown.take(MOST_REMOVED) {
-        let stays = match (peer.name_any().parse::<NodeName>(), uid(peer)) {
-            (Ok(name), Some(uid)) => !is_gone(client, &uid, &name).await?,
-            (Ok(_), None) | (Err(_), _) => false,
-        };
-        if !stays {
-            remove(api, peer).await?;
-        }
+async fn has_node(client: &kube::Client, peer: &GuardedPeer) -> Result<bool, StoreError> {
+    match (peer.name_any().parse::<NodeName>(), uid(peer)) {
+        (Ok(name), Some(uid)) => Ok(!is_gone(client, &uid, &name).await?),
+        (Ok(_), None) | (Err(_), _) => Ok(false),
     }
-    Ok(())
 }
 
 fn uid(peer: &GuardedPeer) -> Option<NodeUid> {

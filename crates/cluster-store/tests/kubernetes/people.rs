@@ -233,6 +233,8 @@ async fn the_same_event_is_written_once_in_a_while() {
         store.notify(notice("Issued")).await;
     }
 
+    // Nobody waits for them but this test.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let events = fake.asked(|asked| asked.method == "POST");
     assert_eq!(events.len(), 2);
     assert!(events[0].path.contains("/namespaces/default/events"));

@@ -48,6 +48,23 @@ async fn a_change_costs_no_list_and_a_large_kind_is_listed_in_pages() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_always_names_another_page_is_given_up() {
+    let fake = Fake::default();
+    fake.instead(|asked| {
+        let page = json!({
+            "kind": "NodeIdentityList", "apiVersion": "sotto.dev/v1alpha1",
+            "metadata": { "resourceVersion": "1", "continue": "on" }, "items": [],
+        });
+        let is_list = !asked.is_watch() && asked.path.contains(IDENTITIES);
+        is_list.then_some(Instead::Event(page))
+    });
+
+    let error = node_store(&fake).published().await.unwrap_err();
+
+    assert!(error.to_string().contains("pages"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn cp06_a_silent_watch_is_noticed_within_a_minute() {
     let fake = Fake::default();
     fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
