@@ -19,7 +19,7 @@ use node_identity::{
 };
 use tracing::{error, info, warn};
 
-use learn::note;
+use learn::{Faults, note};
 
 /// How long a refusal that comes and goes is not told again.
 const QUIET_FOR: Duration = Duration::from_secs(10);
@@ -42,6 +42,8 @@ pub(crate) struct Peers {
     floor: Floor,
     believed: BTreeMap<NodeUid, VerifiedPeer>,
     refused: BTreeMap<String, Refused>,
+    /// What is wrong with envelopes that the store goes on to show.
+    faults: Faults,
     /// Refusals told lately: somebody may write and take away the same thing over and over.
     said: BTreeMap<(String, String), UnixTime>,
     conflicts: Vec<Conflict>,
@@ -177,6 +179,7 @@ impl Peers {
             floor,
             believed: BTreeMap::new(),
             refused: BTreeMap::new(),
+            faults: Faults::default(),
             said: BTreeMap::new(),
             conflicts: Vec::new(),
             told: Vec::new(),
@@ -189,6 +192,7 @@ impl Peers {
     pub(crate) fn trust(&mut self, pin: Pin) {
         self.pins = vec![pin];
         self.roots = TrustedRoots::new(&self.pins, []).within(self.cluster.clone());
+        self.faults = Faults::default();
     }
 
     /// The first few refusals that were said since the last call, for people who do not read logs.
@@ -213,8 +217,9 @@ impl Peers {
         for root in &published.roots {
             self.learn_revocations(root, &mut learned, &mut refused);
         }
+        let known = self.faults.begin(now, !learned.roots.is_empty());
         for node in &published.nodes {
-            self.learn_node(node, now, &mut learned, &mut refused);
+            self.learn_node(node, now, &known, &mut learned, &mut refused);
         }
         self.drop_dead(now, &mut learned);
         self.say_refused(refused, now);

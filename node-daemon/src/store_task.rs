@@ -39,6 +39,10 @@ const SPREAD_OF_NEW: Duration = Duration::from_secs(1);
 /// case what it was made of has changed.
 const ANEW_AFTER: Duration = Duration::from_secs(300);
 
+/// The least time between two readings, for each node that the last one found: each costs the control
+/// task some microseconds, and whoever changes something all the time must not keep it busy.
+const REST_PER_NODE: Duration = Duration::from_micros(100);
+
 /// What the control task wants of the store.
 #[derive(Debug)]
 pub(crate) enum StoreCommand {
@@ -192,10 +196,12 @@ async fn read<S: ClusterStore>(
     loop {
         match store.published().await {
             Ok(published) => {
+                let rest = REST_PER_NODE * u32::try_from(published.nodes.len()).unwrap_or(u32::MAX);
                 if news.send(StoreNews::Published(published)).await.is_err() {
                     return Ok(());
                 }
                 trouble.ends();
+                sleep(rest).await;
                 changes.changed().await;
                 last_read = Instant::now();
             }

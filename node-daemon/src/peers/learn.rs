@@ -1,6 +1,6 @@
 //! Takes in, one by one, what the store shows, and says of each thing why it is not believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use cluster_store::{PublishedNode, PublishedRoot};
 use node_identity::{
@@ -8,6 +8,7 @@ use node_identity::{
     VerifiedPeer, VerifyError,
 };
 use service_log::chain;
+use sha2::{Digest, Sha256};
 use tracing::{error, info};
 
 use super::{Learned, Peers, Refused, Severity};
@@ -85,6 +86,7 @@ impl Peers {
         &mut self,
         node: &PublishedNode,
         now: UnixTime,
+        known: &HashMap<Hash, Fault>,
         learned: &mut Learned,
         refused: &mut BTreeMap<String, Refused>,
     ) {
@@ -95,9 +97,17 @@ impl Peers {
                 current = true;
                 continue;
             }
-            match self.learn_envelope(der, now, learned) {
+            let hash = Sha256::digest(der).into();
+            let outcome = match known.get(&hash) {
+                Some(fault) => Err(fault.clone()),
+                None => self.learn_envelope(der, now, learned),
+            };
+            match outcome {
                 Ok(()) => current = true,
-                Err(fault) => faults.push(fault),
+                Err(fault) => {
+                    self.faults.keep(hash, &fault);
+                    faults.push(fault);
+                }
             }
         }
         for fault in faults {
@@ -178,11 +188,42 @@ impl Peers {
     }
 }
 
+/// SHA-256 of an envelope.
+type Hash = [u8; 32];
+
 /// Why one envelope is not believed.
-struct Fault {
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
     name: Option<String>,
-    refused: Refused,
+    pub(super) refused: Refused,
     superseded: bool,
+    /// Whether time alone may mend it.
+    may_pass: bool,
+}
+
+/// What is wrong with the envelopes that the store shows: each of its changes shows them all again,
+/// and whoever fills it with what does not hold must not have all that verified each time.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    at: UnixTime,
+    pub(super) kept: HashMap<Hash, Fault>,
+}
+
+impl Faults {
+    /// Begins anew; gives what counts of before, which is nothing after the clock was set back or with
+    /// another root.
+    pub(super) fn begin(&mut self, now: UnixTime, new_root: bool) -> HashMap<Hash, Fault> {
+        let counts = now >= self.at && !new_root;
+        self.at = now;
+        let before = std::mem::take(&mut self.kept);
+        if counts { before } else { HashMap::new() }
+    }
+
+    fn keep(&mut self, hash: Hash, fault: &Fault) {
+        if !fault.may_pass {
+            self.kept.insert(hash, fault.clone());
+        }
+    }
 }
 
 impl Fault {
@@ -194,6 +235,7 @@ impl Fault {
                 severity: Severity::Warning,
             },
             superseded: false,
+            may_pass: false,
         }
     }
 
@@ -210,6 +252,10 @@ impl Fault {
                 severity,
             },
             superseded: is_superseded(error),
+            may_pass: matches!(
+                error,
+                VerifyError::NotYetValid { .. } | VerifyError::RootDates(_)
+            ),
         }
     }
 }

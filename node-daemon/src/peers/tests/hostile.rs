@@ -1,6 +1,7 @@
 //! Somebody with write access to the whole store, but with no key.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cluster_store::{Published, PublishedNode};
 use node_identity::{
@@ -9,7 +10,7 @@ use node_identity::{
 
 use super::{Cluster, names, reason};
 use crate::io::random;
-use crate::peers::Missing;
+use crate::peers::{Missing, Peers};
 use crate::sample::{NOW, SampleNode, filed};
 
 #[test]
@@ -132,6 +133,38 @@ fn aw08_ten_thousand_made_up_objects_cost_a_bounded_number_of_words() {
     assert!(peers.take_told().is_empty(), "said once");
     let distinct: BTreeSet<_> = peers.refused().map(|(name, _)| name).collect();
     assert_eq!(distinct.len(), 10_000, "the status has all");
+}
+
+#[test]
+fn aw08_what_does_not_hold_is_verified_once_until_another_root_or_time_may_mend_it() {
+    let mut cluster = Cluster::new();
+    let mut shown = cluster.authority.envelope(&cluster.bob, 1);
+    let mut forged = cluster.authority.published(&[&shown]);
+    *forged.nodes[0].envelopes[0].last_mut().unwrap() ^= 1;
+    let mut peers = cluster.peers();
+    let remembered = |peers: &mut Peers, forged: &Published, now| {
+        for fault in peers.faults.kept.values_mut() {
+            fault.refused.reason = "as before".to_owned();
+        }
+        peers.absorb(forged, now);
+        reason(peers, "bob") == "as before"
+    };
+
+    assert!(!remembered(&mut peers, &forged, NOW));
+    assert!(remembered(&mut peers, &forged, NOW));
+    assert!(!remembered(
+        &mut peers,
+        &forged,
+        NOW.minus(Duration::from_secs(60))
+    ));
+
+    // What begins in the future is looked at each time, and what is shown no more is forgotten.
+    shown = cluster.authority.envelope(&cluster.carol, 1);
+    let early = cluster.authority.published(&[&shown]);
+    peers.absorb(&early, NOW.minus(Duration::from_secs(365 * 24 * 3600)));
+    assert!(peers.faults.kept.is_empty());
+    peers.absorb(&early, NOW);
+    assert_eq!(names(&mut peers), ["carol"]);
 }
 
 #[test]
