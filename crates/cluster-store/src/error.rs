@@ -98,6 +98,8 @@ pub enum StoreError {
         object: String,
         /// What is likely to help.
         cure: &'static str,
+        /// Whether the server judged this very request.
+        is_refusal: bool,
         /// What the API server, or the way to it, said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -155,4 +157,32 @@ pub enum StoreError {
         /// Whose call it is.
         role: &'static str,
     },
+}
+
+impl StoreError {
+    /// Whether it says something of one object, so that others may fare better, and not of the store
+    /// as a whole.
+    #[must_use]
+    pub const fn is_of_one_object(&self) -> bool {
+        match self {
+            Self::Api { is_refusal, .. } => *is_refusal,
+            Self::TooLarge { .. }
+            | Self::TooManyEnvelopes { .. }
+            | Self::Unreadable { .. }
+            | Self::NotThere { .. }
+            | Self::Certificate { .. }
+            | Self::Contended { .. } => true,
+            Self::Open { .. }
+            | Self::List { .. }
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Remove { .. }
+            | Self::Watch { .. }
+            | Self::WorkerGone { .. }
+            | Self::Connect(_)
+            | Self::NotListed { .. }
+            | Self::NoUid { .. }
+            | Self::WrongRole { .. } => false,
+        }
+    }
 }

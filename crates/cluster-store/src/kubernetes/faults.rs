@@ -16,6 +16,7 @@ pub(super) fn failed(
     move |error| StoreError::Api {
         verb,
         object: object.into(),
+        is_refusal: is_refusal(&error),
         cure: cure(&error),
         source: said(error),
     }
@@ -40,6 +41,12 @@ pub(super) fn is_absent(error: &kube::Error) -> bool {
 /// Whether somebody else was faster: a fresh look and another try will do.
 pub(super) fn is_conflict(error: &kube::Error) -> bool {
     status(error).is_some_and(|status| status.code == 409)
+}
+
+/// Whether the server refuses this very request, and neither for what somebody else did meanwhile nor
+/// because it is busy: others may fare better.
+pub(super) fn is_refusal(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| !matches!(status.code, 404 | 409 | 429 | 502..=504))
 }
 
 fn status(error: &kube::Error) -> Option<&Status> {

@@ -10,7 +10,7 @@ use kube::{Api, Resource, ResourceExt};
 use node_identity::{NodeCertificate, NodeName, NodeUid};
 use serde_json::json;
 
-use super::faults::{failed, is_absent, is_conflict};
+use super::faults::{failed, is_absent, is_conflict, is_refusal};
 use super::objects::{ATTEMPTS, contended, remove};
 use super::shelf::{Found, Kept};
 use super::watches::guarded;
@@ -90,7 +90,7 @@ pub(super) fn certified_name(uid: &NodeUid, certificate: &[u8]) -> Result<NodeNa
 }
 
 /// Makes `certificate` the one of the object; an object of that name that is another node's makes
-/// way.
+/// way, and so does one that cannot be written, for somebody filled it up to the last byte.
 pub(super) async fn publish_certificate(
     client: &kube::Client,
     uid: &NodeUid,
@@ -104,7 +104,7 @@ pub(super) async fn publish_certificate(
     for _ in 0..ATTEMPTS {
         let found = api.get_opt(name).await.map_err(failed("get", what()))?;
         let written = match found {
-            None => create(&api, uid, name, &certificate).await,
+            None => create(&api, uid, name, &certificate, false).await,
             Some(Lenient(Ok(found))) if found.spec.node_uid == uid.to_string() => {
                 if found.spec.certificate.as_ref() == Some(&certificate) {
                     return Ok(());
@@ -114,10 +114,14 @@ pub(super) async fn publish_certificate(
                     "spec": { "certificate": certificate },
                 });
                 let patch = Patch::Merge(&patch);
-                api.patch(name, &PatchParams::default(), &patch)
-                    .await
-                    .map(drop)
-                    .map_err(|error| ("patch", error))
+                match api.patch(name, &PatchParams::default(), &patch).await {
+                    Err(error) if is_refusal(&error) => {
+                        let revoked = found.spec.revoked;
+                        remove(&api, &Lenient(Ok(found))).await?;
+                        create(&api, uid, name, &certificate, revoked).await
+                    }
+                    patched => patched.map(drop).map_err(|error| ("patch", error)),
+                }
             }
             Some(other) => {
                 remove(&api, &other).await?;
@@ -138,11 +142,12 @@ async fn create(
     uid: &NodeUid,
     name: &str,
     certificate: &str,
+    revoked: bool,
 ) -> Result<(), (&'static str, kube::Error)> {
     let spec = NodeIdentitySpec {
         node_uid: uid.to_string(),
         certificate: Some(certificate.to_owned()),
-        revoked: false,
+        revoked,
     };
     let object = Lenient(Ok(NodeIdentity::new(name, spec)));
     api.create(&PostParams::default(), &object)
@@ -178,6 +183,7 @@ pub(super) async fn withdraw_certificate(
         match api.patch(name, &PatchParams::default(), &patch).await {
             Ok(_) => return Ok(()),
             Err(error) if is_conflict(&error) || is_absent(&error) => {}
+            Err(error) if is_refusal(&error) => return remove(&api, &Lenient(Ok(found))).await,
             Err(error) => return Err(failed("patch", what())(error)),
         }
     }

@@ -339,6 +339,32 @@ fn certificate(uid: &str) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn aw08_an_object_that_is_full_makes_way_for_its_certificate() {
+    let fake = world();
+    let mut full = identity("alice", ALICE, b"old");
+    full["metadata"]["finalizers"] = json!(["a/a"]);
+    full["spec"]["revoked"] = json!(true);
+    fake.put(IDENTITIES, full);
+    // As an etcd that takes no byte more.
+    fake.instead(|asked| {
+        let grows = asked.method == "PATCH" && asked.body["spec"]["certificate"].is_string();
+        grows.then_some(Instead::Status(500, None))
+    });
+    let certificate = certificate(ALICE);
+
+    let store = controller_store(&fake);
+    let alice: NodeUid = ALICE.parse().unwrap();
+    store
+        .publish_certificate(&alice, &certificate)
+        .await
+        .unwrap();
+
+    let spec = fake.object(IDENTITIES, "alice").unwrap()["spec"].clone();
+    assert_eq!(spec["certificate"], cluster_api::encode(&certificate));
+    assert_eq!(spec["revoked"], true, "an operator's word");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_certificate_replaces_what_another_node_or_nobody_left_under_its_name() {
     let alice: NodeUid = ALICE.parse().unwrap();
     let certificate = certificate(ALICE);
