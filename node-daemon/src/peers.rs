@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use learn::{Faults, note};
 
 /// How long a refusal that comes and goes is not told again.
-const QUIET_FOR: Duration = Duration::from_secs(10);
+const QUIET_FOR: Duration = Duration::from_secs(60);
 
 /// How many refusals are told by name in that time: whoever writes to the store can make up as many
 /// as it holds (a guess at what a person reads).
@@ -46,6 +46,8 @@ pub(crate) struct Peers {
     faults: Faults,
     /// Refusals told lately: somebody may write and take away the same thing over and over.
     said: BTreeMap<(String, String), UnixTime>,
+    /// How many more there were since that was said, and when.
+    unnamed: (usize, UnixTime),
     conflicts: Vec<Conflict>,
     told: Vec<String>,
     missing: Missing,
@@ -181,6 +183,7 @@ impl Peers {
             refused: BTreeMap::new(),
             faults: Faults::default(),
             said: BTreeMap::new(),
+            unnamed: (0, UnixTime(0)),
             conflicts: Vec::new(),
             told: Vec::new(),
             missing: Missing::None,
@@ -431,14 +434,13 @@ impl Peers {
 
     /// Says each refusal once, and again when its reason changes or it comes back after a while.
     fn say_refused(&mut self, refused: BTreeMap<String, Refused>, now: UnixTime) {
-        let Unsaid { named, more } = self.unsaid(&refused, now);
-        for (node, fault) in named {
+        for (node, fault) in self.unsaid(&refused, now) {
             fault.say(node);
             if self.told.len() < MOST_TOLD {
                 self.told.push(format!("{node}: {}", fault.reason));
             }
         }
-        if more > 0 {
+        if let Some(more) = self.rest(now) {
             warn!(
                 more,
                 "More refused than is told by name: the status has all"
@@ -448,31 +450,38 @@ impl Peers {
     }
 
     /// What is to be said, by name as long as there is room. Alarms always are: they take a key.
-    fn unsaid<'a>(&mut self, refused: &'a BTreeMap<String, Refused>, now: UnixTime) -> Unsaid<'a> {
+    fn unsaid<'a>(
+        &mut self,
+        refused: &'a BTreeMap<String, Refused>,
+        now: UnixTime,
+    ) -> Vec<(&'a str, &'a Refused)> {
         self.said
             .retain(|_, at| now.duration_since(*at) < QUIET_FOR);
-        let mut unsaid = Unsaid::default();
+        let mut named = Vec::new();
         for (node, fault) in refused {
             let key = (node.clone(), fault.reason.clone());
             if self.refused.get(node) == Some(fault) || self.said.contains_key(&key) {
                 continue;
             }
             if self.said.len() >= MOST_NAMED && fault.severity == Severity::Warning {
-                unsaid.more += 1;
+                self.unnamed.0 += 1;
                 continue;
             }
-            unsaid.named.push((node, fault));
+            named.push((node.as_str(), fault));
             self.said.insert(key, now);
         }
-        unsaid
+        named
     }
-}
 
-/// Refusals to be said.
-#[derive(Debug, Default)]
-struct Unsaid<'a> {
-    named: Vec<(&'a str, &'a Refused)>,
-    more: usize,
+    /// How many went unnamed, once in a while: whoever writes also chooses how often there is a look.
+    fn rest(&mut self, now: UnixTime) -> Option<usize> {
+        let (more, said) = self.unnamed;
+        let is_due = more > 0 && now.duration_since(said) >= QUIET_FOR;
+        is_due.then(|| {
+            self.unnamed = (0, now);
+            more
+        })
+    }
 }
 
 impl Refused {
