@@ -56,6 +56,17 @@ pub enum RequestState {
     Refused,
 }
 
+impl RequestState {
+    /// Whether an answer is still to come.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::Waiting | Self::Pending(_) => true,
+            Self::Issued | Self::Refused => false,
+        }
+    }
+}
+
 /// The controller's answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'a> {

@@ -81,7 +81,7 @@ impl Kept for Open {
 /// What the controller keeps of a request.
 pub(super) fn read(object: Lenient<CertificateSigningRequest>) -> Found<Open> {
     guarded(object, |object| {
-        if object.spec.signer_name != SIGNER_NAME || is_final(state(&object)) {
+        if object.spec.signer_name != SIGNER_NAME || !state(&object).is_open() {
             return Found::NOTHING;
         }
         match open(&object) {
@@ -162,13 +162,6 @@ pub(super) fn state(object: &CertificateSigningRequest) -> RequestState {
     pending
         .and_then(pending_reason)
         .map_or(RequestState::Waiting, RequestState::Pending)
-}
-
-fn is_final(state: RequestState) -> bool {
-    match state {
-        RequestState::Issued | RequestState::Refused => true,
-        RequestState::Waiting | RequestState::Pending(_) => false,
-    }
 }
 
 fn condition<'a>(
@@ -269,7 +262,7 @@ pub(super) async fn answer(
             return Ok(());
         };
         let found = readable(found)?;
-        if is_final(state(&found)) || state(&found) == answer.state() {
+        if !state(&found).is_open() || state(&found) == answer.state() {
             return Ok(());
         }
         match write(&api, name, found, answer).await {

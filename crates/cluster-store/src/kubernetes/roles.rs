@@ -19,9 +19,10 @@ use crate::request::{EnrolmentRequest, RequestId};
 
 /// Requests of its own that a node remembers; there is one at a time.
 const MOST_OWN_REQUESTS: usize = 16;
-/// Most requests that are looked into at a time, two questions each (a guess: a second or two of
-/// a busy server). The rest has its turn the next time.
-const MOST_AT_A_TIME: usize = 1_024;
+/// Most requests that are looked into at a time: two questions each, and four to six more for those that
+/// are granted (a guess: a few seconds of a busy server, and a revocation waits as long). The rest has
+/// its turn the next time.
+const MOST_AT_A_TIME: usize = 256;
 /// Most reasons for which requests cannot be looked into that are named in [`COMPLAINTS`] (a guess:
 /// strangers choose how many there are).
 const MOST_COMPLAINTS: usize = 16;
