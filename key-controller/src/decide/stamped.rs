@@ -174,8 +174,10 @@ impl Question<'_> {
         if !self.settings.covers(&ranges) {
             return Err(Refusal::RangesOutsideCluster);
         }
-        // A kubelet that makes its own Node may write into it what it likes.
-        if let Some(range) = self.settings.too_large(&ranges) {
+        // A kubelet that makes its own Node may write into it what it likes. What the node has already
+        // it keeps, for the limit may be newer.
+        let has_them = self.record().is_some_and(|one| one.pod_ranges == ranges);
+        if let Some(range) = self.settings.too_large(&ranges).filter(|_| !has_them) {
             return Err(Refusal::RangeTooLarge(range));
         }
         let is_another =

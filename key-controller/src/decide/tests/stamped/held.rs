@@ -247,6 +247,25 @@ fn nd01_ranges_that_are_not_the_clusters_or_anothers_are_refused() {
     }
 }
 
+/// The limit may be newer than the node, and renewals must go on.
+#[test]
+fn nd01_a_range_that_is_too_large_stays_with_the_node_that_has_it_already() {
+    let mut scene = Scene::with_alice_in_kubernetes();
+    let uid = identity("alice", 1).uid;
+    let wide = vec!["10.244.0.0/16".parse().unwrap()];
+    scene.ledger.nodes.get_mut(&uid).unwrap().pod_ranges = PodRanges::try_new(wide).unwrap();
+    let mut same = stamp("alice", 1);
+    same.node.as_mut().unwrap().pod_ranges = vec!["10.244.0.0/16".to_owned()];
+    scene.now = scene.now.plus(Duration::from_secs(24 * 3600));
+
+    let renewed = scene.issue(&request(1, &identity("alice", 1)), &same);
+
+    assert_eq!(renewed.record.pod_ranges.to_string(), "10.244.0.0/16");
+    same.node.as_mut().unwrap().pod_ranges = vec!["10.244.0.0/17".to_owned()];
+    let reason = scene.reason(&request(1, &identity("alice", 1)), &same);
+    assert_eq!(reason.label(), "range_too_large");
+}
+
 #[test]
 fn nl05_a_range_of_a_node_that_is_gone_is_waited_for_until_that_is_revoked() {
     let mut scene = Scene::with_alice_in_kubernetes();
