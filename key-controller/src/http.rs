@@ -60,6 +60,9 @@ async fn show(State(source): State<Source>) -> Response {
     let mut counts = source.tally.read();
     let standing = source.standing.map(|standing| *standing.borrow());
     counts.leads = standing.is_none_or(|standing| standing.leads(now));
+    if !counts.leads {
+        counts.forget_led();
+    }
     counts.vacant = standing.is_some_and(|standing| standing.vacant);
     loopback_http::metrics(metrics::render(counts))
 }

@@ -7,7 +7,7 @@ mod secret_ledger;
 mod secret_root;
 
 pub(crate) use lease::{Campaign, Standing, lost};
-pub(crate) use policies::{Policies, Verdict};
+pub(crate) use policies::Policies;
 pub(crate) use secret_ledger::SecretLedger;
 pub(crate) use secret_root::open_root;
 

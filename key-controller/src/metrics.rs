@@ -26,6 +26,11 @@ pub(crate) fn render(counts: Counts) -> Result<String, fmt::Error> {
                 "Questions whether a node is gone that got no answer",
                 counts.unknown_nodes,
             ),
+            (
+                "writes_refused",
+                "Writes that one object refused, others being written",
+                counts.refused_writes,
+            ),
         ] {
             metrics.counter(name, help, lone(value))?;
         }

@@ -28,6 +28,8 @@ pub(crate) struct Counts {
     pub(crate) failed_steps: u64,
     /// Questions whether a node is gone that got no answer.
     pub(crate) unknown_nodes: u64,
+    /// Writes that one object refused.
+    pub(crate) refused_writes: u64,
     /// Whether this controller leads.
     pub(crate) leads: bool,
     /// No controller leads.
@@ -38,6 +40,15 @@ pub(crate) struct Counts {
     pub(crate) policies_missing: bool,
     /// Nodes whose revocation waits for an operator.
     pub(crate) held: u64,
+}
+
+impl Counts {
+    /// Forgets what only a leader knows.
+    pub(crate) fn forget_led(&mut self) {
+        self.ledger_old = false;
+        self.held = 0;
+        (self.ledger_version, self.ledger_nodes, self.ledger_bytes) = (0, 0, 0);
+    }
 }
 
 impl Tally {
@@ -63,5 +74,31 @@ impl Tally {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_no_longer_leads_raises_no_leaders_alarm() {
+        let mut counts = Counts {
+            ledger_old: true,
+            held: 7,
+            ledger_nodes: 3,
+            policies_missing: true,
+            issued: 2,
+            ..Counts::default()
+        };
+
+        counts.forget_led();
+
+        let left = Counts {
+            policies_missing: true,
+            issued: 2,
+            ..Counts::default()
+        };
+        assert_eq!(counts, left);
     }
 }

@@ -16,21 +16,15 @@ use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 use tracing::{error, info};
 
-use super::pace::{LONGEST_SLEEP, RETRY_AFTER, Stepped, step};
+use super::pace::{Pace, RETRY_AFTER, Stepped};
 use super::{Ended, check_against, now, random};
 use crate::config::{InKubernetes, Settings};
 use crate::http::{self, Source};
-use crate::kubernetes::{
-    Campaign, DAEMON, Policies, SecretLedger, Standing, Verdict, lost, open_root,
-};
+use crate::kubernetes::{Campaign, DAEMON, Policies, SecretLedger, Standing, lost, open_root};
 use crate::ledger::{Ledger, LedgerHome};
 use crate::reconcile::{Controller, Signing};
 use crate::signer::Signer;
 use crate::tally::Tally;
-
-/// Pause between two steps: whoever writes often must not make the controller look as often (a
-/// guess between that and the two seconds in which a request is answered).
-const SHORTEST_SLEEP: Duration = Duration::from_millis(200);
 
 /// How often the policies are looked at: their loss is to be noticed within a minute.
 const POLICIES_EVERY: Duration = Duration::from_secs(20);
@@ -78,13 +72,13 @@ pub(super) async fn serve(settings: Settings, home: &InKubernetes, mut ended: En
             led = lead(&client, home, settings, (signer, ledger), standing, signing.1, &tally) => led,
         }
     };
-    tokio::select! {
-        led = leading => led?,
-        () = pages => {}
-        () = ended.wait() => {}
-    }
+    let led = tokio::select! {
+        led = leading => led,
+        () = pages => Ok(()),
+        () = ended.wait() => Ok(()),
+    };
     campaign.resign().await;
-    Ok(())
+    led
 }
 
 /// Reads root and ledger and checks that they belong together and to the settings. Waits for an API
@@ -126,7 +120,7 @@ async fn open(
 }
 
 async fn retry(error: &(dyn std::error::Error + 'static)) {
-    error!(error = %chain(error), "API server not reached, trying again");
+    error!(error = %chain(error), "Root or ledger not read, trying again");
     sleep(RETRY_AFTER).await;
 }
 
@@ -150,6 +144,7 @@ async fn lead(
     let mut changes = store.watch().context("watch the API server")?;
     let ledger = LedgerHome::Secret(Box::new(ledger));
     let mut controller = Controller::new(store, ledger, settings, signer, tally.clone());
+    let mut pace = Pace::default();
     loop {
         let leads = |standing: &Standing| standing.leads(Instant::now());
         if standing.wait_for(leads).await.is_err() {
@@ -159,18 +154,16 @@ async fn lead(
         let stepped = tokio::select! {
             // A step that is left in the middle is a crash: the next leader takes it up.
             () = lost(standing.clone()) => continue,
-            stepped = step(&mut controller, signing, tally) => stepped?,
+            stepped = pace.step(&mut controller, signing, tally) => stepped?,
         };
+        sleep(pace.pause(stepped)).await;
         if stepped == Stepped::Unfinished {
-            sleep(RETRY_AFTER).await;
             continue;
         }
-        sleep(SHORTEST_SLEEP).await;
         tokio::select! {
             () = changes.changed() => {}
             _ = policies.changed() => {}
             () = lost(standing.clone()) => {}
-            () = sleep(LONGEST_SLEEP) => {}
         }
     }
 }
@@ -183,7 +176,7 @@ async fn look_after(policies: &Policies, signing: &watch::Sender<Signing>, tally
     loop {
         pace.tick().await;
         let faults = match timeout(POLICIES_LIMIT, policies.check()).await {
-            Ok(Ok(Verdict { faults })) => faults.join("; "),
+            Ok(Ok(faults)) => faults.join("; "),
             Ok(Err(error)) => format!("not looked at: {}", chain(&error)),
             Err(_) => "not looked at in time".to_owned(),
         };

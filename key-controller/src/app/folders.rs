@@ -7,7 +7,7 @@ use anyhow::Result;
 use cluster_store::{ClusterStore, DirectoryStore, StoreChanges};
 use tracing::info;
 
-use super::pace::{LONGEST_SLEEP, RETRY_AFTER, Stepped, step};
+use super::pace::{Pace, RETRY_AFTER, Stepped};
 use super::{Ended, check_against};
 use crate::config::Settings;
 use crate::http::{self, Source};
@@ -50,22 +50,20 @@ pub(super) async fn serve(
     info!(pin = %ledger.pin, nodes = ledger.nodes.len(), "Controller started");
     let home = LedgerHome::File(file.clone());
     let mut controller = Controller::new(store, home, settings, signer, tally.clone());
+    let mut pace = Pace::default();
     loop {
         let stamp = file.stamp();
-        let stepped = step(&mut controller, Signing::Allowed, &tally).await?;
+        let stepped = pace.step(&mut controller, Signing::Allowed, &tally).await?;
         let ledger_changed = async {
             while file.stamp() == stamp {
                 tokio::time::sleep(LEDGER_POLL).await;
             }
         };
-        let pause = match stepped {
-            Stepped::Whole => LONGEST_SLEEP,
-            Stepped::Unfinished => RETRY_AFTER,
-        };
+        let is_whole = stepped != Stepped::Unfinished;
         tokio::select! {
-            () = changes.changed(), if stepped == Stepped::Whole => {}
-            () = ledger_changed, if stepped == Stepped::Whole => {}
-            () = tokio::time::sleep(pause) => {}
+            () = changes.changed(), if is_whole => {}
+            () = ledger_changed, if is_whole => {}
+            () = tokio::time::sleep(RETRY_AFTER), if !is_whole => {}
             () = ended.wait() => break,
         }
     }

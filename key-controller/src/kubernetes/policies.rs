@@ -53,13 +53,6 @@ const EXPECTED: [Expected; 2] = [
     },
 ];
 
-/// What is wrong with the policies; nothing if there is no fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    /// The faults, each with its object.
-    pub(crate) faults: Vec<String>,
-}
-
 /// Looks after the policies.
 pub(crate) struct Policies {
     policies: Api<ValidatingAdmissionPolicy>,
@@ -77,8 +70,8 @@ impl Policies {
         }
     }
 
-    /// Looks at all of them.
-    pub(crate) async fn check(&self) -> Result<Verdict, kube::Error> {
+    /// Looks at all of them; returns the faults, each with its object.
+    pub(crate) async fn check(&self) -> Result<Vec<String>, kube::Error> {
         let mut faults = Vec::new();
         for expected in &EXPECTED {
             let policy = self.policies.get_opt(expected.name).await?;
@@ -98,7 +91,7 @@ impl Policies {
                 ));
             }
         }
-        Ok(Verdict { faults })
+        Ok(faults)
     }
 }
 

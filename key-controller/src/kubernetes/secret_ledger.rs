@@ -2,7 +2,7 @@
 //! resourceVersion is the one that was read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -19,14 +19,14 @@ use crate::ledger::{Ledger, LedgerError, pack, unpack};
 const MOST_BYTES: usize = 1024 * 1024;
 
 /// Where the ledger is kept.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct SecretLedger {
     secrets: Api<Secret>,
     name: String,
     empty: Box<Ledger>,
-    /// The object as it was read last, with the version of the ledger in it.
-    read: Arc<Mutex<Option<(u64, Secret)>>>,
-    bytes: Arc<AtomicU64>,
+    /// The object as it was read last, without its entry, and the version of the ledger in that.
+    read: Mutex<Option<(u64, Secret)>>,
+    bytes: AtomicU64,
 }
 
 impl SecretLedger {
@@ -36,15 +36,15 @@ impl SecretLedger {
             secrets: Api::namespaced(client.clone(), namespace),
             name: format!("{namespace}/{LEDGER_SECRET}"),
             empty: Box::new(empty),
-            read: Arc::default(),
-            bytes: Arc::default(),
+            read: Mutex::default(),
+            bytes: AtomicU64::default(),
         }
     }
 
     /// Reads the ledger.
     pub(crate) async fn read(&self) -> Result<Ledger, LedgerError> {
         let secret = self.secrets.get_opt(LEDGER_SECRET).await;
-        let secret = secret
+        let mut secret = secret
             .map_err(|error| self.failed("read", error))?
             .ok_or_else(|| LedgerError::NoSecret {
                 secret: self.name.clone(),
@@ -53,7 +53,10 @@ impl SecretLedger {
             secret: self.name.clone(),
             what,
         })?;
-        let entry = secret.data.as_ref().and_then(|entries| entries.get(ENTRY));
+        let entry = secret
+            .data
+            .as_mut()
+            .and_then(|entries| entries.remove(ENTRY));
         let bytes = entry.map_or(0, |entry| entry.0.len() as u64);
         self.bytes.store(bytes, Ordering::Relaxed);
         *self.remembered() = Some((ledger.version, secret));
@@ -74,26 +77,30 @@ impl SecretLedger {
         }
         warn!(from = %ledger.pin, to = %pin, "Ledger taken over from the previous root");
         ledger.hand_over(pin, now, random);
-        self.replace(ledger).await
+        self.replace(ledger, 0).await
     }
 
-    /// Replaces the ledger that was read last by its next version, unless somebody else was faster.
-    pub(crate) async fn replace(&self, mut next: Ledger) -> Result<Ledger, LedgerError> {
+    /// Replaces the ledger that was read last by its next version, unless somebody else was faster or
+    /// fewer than `kept_free` bytes would stay free.
+    pub(crate) async fn replace(
+        &self,
+        mut next: Ledger,
+        kept_free: usize,
+    ) -> Result<Ledger, LedgerError> {
         let expected = next.version;
         let conflict = LedgerError::Conflict { expected };
-        let Some((read, mut secret)) = self.remembered().take() else {
+        let read = self.remembered().clone();
+        let Some((_, mut secret)) = read.filter(|(read, _)| *read == expected) else {
             return Err(conflict);
         };
-        if read != expected {
-            return Err(conflict);
-        }
         next.version = next.version.saturating_add(1);
         let bytes = pack(&next);
-        if bytes.len() > MOST_BYTES {
+        let limit = MOST_BYTES.saturating_sub(kept_free);
+        if bytes.len() > limit {
             return Err(LedgerError::Full {
                 secret: self.name.clone(),
                 bytes: bytes.len(),
-                limit: MOST_BYTES,
+                limit,
             });
         }
         let length = bytes.len() as u64;
@@ -123,8 +130,22 @@ impl SecretLedger {
         LedgerError::Api {
             verb,
             secret: self.name.clone(),
+            cure: cure(&error),
             source: Box::new(error),
         }
+    }
+}
+
+/// What is likely to help.
+fn cure(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(status) if status.code == 422 => {
+            "was the Secret made immutable? Make it anew from its content"
+        }
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            "does the ClusterRole allow it?"
+        }
+        _ => "does the API server answer?",
     }
 }
 

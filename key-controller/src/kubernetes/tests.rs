@@ -106,7 +106,7 @@ async fn a_secret_without_its_entry_is_the_ledger_of_a_root_that_has_signed_noth
     let home = api.ledger();
 
     let empty = home.read().await.unwrap();
-    let written = home.replace(test_ledger(3, NOW)).await.unwrap();
+    let written = home.replace(test_ledger(3, NOW), 0).await.unwrap();
 
     assert_eq!((empty.version, empty.nodes.len()), (0, 0));
     assert_eq!(home.read().await.unwrap(), written);
@@ -116,14 +116,46 @@ async fn a_secret_without_its_entry_is_the_ledger_of_a_root_that_has_signed_noth
 }
 
 #[tokio::test]
+async fn a_secret_that_cannot_be_written_is_named_with_what_helps() {
+    let api = Api::with(LEDGER_SECRET, &[("ledger", pack(&test_ledger(3, NOW)))]);
+    let home = api.ledger();
+
+    for (status, cure) in [
+        (StatusCode::UNPROCESSABLE_ENTITY, "immutable"),
+        (StatusCode::FORBIDDEN, "ClusterRole"),
+        (StatusCode::INTERNAL_SERVER_ERROR, "answer"),
+    ] {
+        *api.answers.lock().unwrap() = None;
+        let ledger = home.read().await.unwrap();
+        *api.answers.lock().unwrap() = Some(status);
+        let error = home.replace(ledger, 0).await.unwrap_err();
+
+        assert!(error.to_string().contains(cure), "{error}");
+        assert!(error.may_pass());
+    }
+}
+
+#[tokio::test]
+async fn what_is_to_stay_free_keeps_a_ledger_out_and_less_of_it_lets_it_in() {
+    let api = Api::with(LEDGER_SECRET, &[("ledger", pack(&test_ledger(3, NOW)))]);
+    let home = api.ledger();
+    let ledger = home.read().await.unwrap();
+
+    let full = home.replace(ledger.clone(), 1024 * 1024).await.unwrap_err();
+
+    assert!(matches!(full, LedgerError::Full { .. }) && full.may_pass());
+    assert_eq!(home.replace(ledger, 0).await.unwrap().version, 1);
+}
+
+#[tokio::test]
 async fn cp05_of_two_who_read_one_version_of_the_secret_one_writes() {
     let api = Api::with(LEDGER_SECRET, &[("ledger", pack(&test_ledger(3, NOW)))]);
     let (one, two) = (api.ledger(), api.ledger());
     let (first, second) = (one.read().await.unwrap(), two.read().await.unwrap());
 
-    let won = one.replace(first).await.unwrap();
-    let lost = two.replace(second.clone()).await.unwrap_err();
-    let unread = two.replace(second).await.unwrap_err();
+    let won = one.replace(first, 0).await.unwrap();
+    let lost = two.replace(second.clone(), 0).await.unwrap_err();
+    let unread = two.replace(second, 0).await.unwrap_err();
 
     assert_eq!(won.version, 1);
     for error in [lost, unread] {

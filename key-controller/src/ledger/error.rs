@@ -56,17 +56,18 @@ pub(crate) enum LedgerError {
          for an older one would hand out ranges twice"
     )]
     DamagedSecret { secret: String, what: String },
-    #[error(
-        "{verb} ledger, Secret {secret}: does the API answer, and does the ClusterRole allow it?"
-    )]
+    #[error("{verb} ledger, Secret {secret}: {cure}")]
     Api {
         verb: &'static str,
         secret: String,
+        cure: &'static str,
         #[source]
         source: Box<kube::Error>,
     },
     #[error(
-        "write ledger, Secret {secret}: {bytes} bytes, at most {limit} fit; revoke nodes that are gone"
+        "write ledger, Secret {secret}: {bytes} bytes, at most {limit} may be used, so newcomers \
+         wait, and in the end renewals too; delete the Nodes that are gone: a revoked node leaves the \
+         ledger when its Node is gone and its certificates have ended"
     )]
     Full {
         secret: String,

@@ -6,7 +6,7 @@ use crate::kubernetes::SecretLedger;
 use super::{Ledger, LedgerError, LedgerFile};
 
 /// Keeps the ledger.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum LedgerHome {
     /// In the controller's state folder.
     File(LedgerFile),
@@ -38,13 +38,18 @@ impl LedgerHome {
         }
     }
 
-    /// Replaces the version that was read by the next one.
-    pub(crate) async fn replace(&self, next: Ledger) -> Result<Ledger, LedgerError> {
+    /// Replaces the version that was read by the next one, as long as so many bytes stay free where
+    /// there is a limit. After [`LedgerError::Full`] it can be tried with less.
+    pub(crate) async fn replace(
+        &self,
+        next: Ledger,
+        kept_free: usize,
+    ) -> Result<Ledger, LedgerError> {
         match self {
             Self::File(file) => file.replace(next),
-            Self::Secret(secret) => secret.replace(next).await,
+            Self::Secret(secret) => secret.replace(next, kept_free).await,
             #[cfg(test)]
-            Self::Memory(memory) => memory.replace(next).await,
+            Self::Memory(memory) => memory.replace(next, kept_free).await,
         }
     }
 }
@@ -60,6 +65,7 @@ mod memory {
     use tokio::sync::Semaphore;
 
     use super::{Ledger, LedgerError};
+    use crate::ledger::pack;
 
     /// A ledger that several controllers of one test share.
     #[derive(Debug, Clone)]
@@ -68,6 +74,8 @@ mod memory {
         /// Who replaces the ledger waits here first.
         gate: Option<Arc<Semaphore>>,
         reads: Arc<AtomicUsize>,
+        /// Most bytes that it may have, packed.
+        limit: Arc<AtomicUsize>,
     }
 
     impl MemoryLedger {
@@ -76,6 +84,7 @@ mod memory {
                 kept: Arc::new(Mutex::new(ledger)),
                 gate: None,
                 reads: Arc::default(),
+                limit: Arc::new(AtomicUsize::new(usize::MAX)),
             }
         }
 
@@ -86,7 +95,14 @@ mod memory {
                 kept: Arc::clone(&self.kept),
                 gate: Some(Arc::clone(gate)),
                 reads: Arc::default(),
+                limit: Arc::clone(&self.limit),
             }
+        }
+
+        /// Lets it grow by so many bytes.
+        pub(crate) fn leave_room(&self, bytes: usize) {
+            let limit = pack(&self.now()).len() + bytes;
+            self.limit.store(limit, Ordering::Relaxed);
         }
 
         pub(crate) fn now(&self) -> Ledger {
@@ -108,7 +124,11 @@ mod memory {
             Ok(self.now())
         }
 
-        pub(super) async fn replace(&self, mut next: Ledger) -> Result<Ledger, LedgerError> {
+        pub(super) async fn replace(
+            &self,
+            mut next: Ledger,
+            kept_free: usize,
+        ) -> Result<Ledger, LedgerError> {
             if let Some(gate) = &self.gate {
                 gate.acquire().await.unwrap().forget();
             }
@@ -116,6 +136,15 @@ mod memory {
             if kept.version != next.version {
                 let expected = next.version;
                 return Err(LedgerError::Conflict { expected });
+            }
+            let (bytes, limit) = (pack(&next).len(), self.limit.load(Ordering::Relaxed));
+            if limit < usize::MAX && bytes + kept_free > limit {
+                let secret = "memory".to_owned();
+                return Err(LedgerError::Full {
+                    secret,
+                    bytes,
+                    limit,
+                });
             }
             next.version += 1;
             *kept = next.clone();

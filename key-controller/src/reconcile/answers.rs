@@ -1,93 +1,128 @@
 //! What becomes of each request: the answer in the store, the line in the log, the count, the event.
-//! The requester learns no reason of a refusal from any of them.
+//! The requester learns no reason of a refusal from any of them. A grant is told when the ledger has
+//! it, anything else when the answer stands: what cannot be written is decided again and again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
 use cluster_store::{
-    Answer, ClusterStore, Notice, PendingReason, RequestId, RequestState, Severity, StoreError,
-    StoredRequest,
+    Answer, ClusterStore, Notice, PendingReason, RequestId, Severity, StoreError, StoredRequest,
 };
-use node_identity::NodeName;
-use tracing::{debug, info, warn};
+use node_identity::{NodeName, NodeUid};
+use service_log::chain;
+use tracing::{debug, error, info, warn};
 
-use super::publishing::{MOST_FAILED, Unpublished};
 use super::views::stamped_node;
-use super::{Controller, Decided, KEEP_ANSWERS, StepError, is_open};
+use super::writes::write_all;
+use super::{Controller, Decided, KEEP_ANSWERS};
 use crate::decide::{Decision, Grant, Refusal};
 use crate::ledger::Ledger;
 
+/// What came of answering.
+#[derive(Debug)]
+pub(super) struct Answering {
+    /// The first error of the store as a whole.
+    pub(super) failed: Option<StoreError>,
+    /// Whether anything was written.
+    pub(super) has_written: bool,
+}
+
+impl Decided<'_> {
+    /// The answer; a certificate only goes into one that speaks of it.
+    fn answer<'a>(&self, certificate: &'a [u8]) -> Answer<'a> {
+        match &self.decision {
+            Decision::Issue(_) | Decision::Again(_) => Answer::Issued(certificate),
+            Decision::Pending(reason) => Answer::Pending(*reason),
+            Decision::AwaitApproval { .. } => Answer::Pending(PendingReason::AwaitsApproval),
+            Decision::Refused(_) => Answer::Refused,
+        }
+    }
+}
+
 impl<S: ClusterStore> Controller<S> {
     /// Answers all but those whose certificate could not be published. A request that refuses its
-    /// answer keeps the others from theirs no more than such a node does; the first error comes back.
+    /// answer keeps the others from theirs no more than such a node does.
     pub(super) async fn answer_all(
         &mut self,
-        answers: Vec<Decided<'_>>,
+        answers: &[Decided<'_>],
         ledger: &Ledger,
-        unpublished: &Unpublished,
-    ) -> Result<Option<StoreError>, StoreError> {
-        let (mut first, mut failed) = (None, 0);
-        for answer in answers {
-            if answer
-                .granted()
-                .is_some_and(|uid| unpublished.contains(uid))
-            {
-                continue;
-            }
-            if let Err(error) = self.answer(answer, ledger).await {
-                failed += 1;
-                if failed > MOST_FAILED {
-                    return Err(error);
+        unpublished: &BTreeSet<NodeUid>,
+    ) -> Result<Answering, StoreError> {
+        let mut due = Vec::new();
+        for decided in answers {
+            let mut certificate = Vec::new();
+            if let Some(uid) = decided.granted() {
+                certificate = self.newest_certificate(ledger, uid);
+                // What could not be signed was said; the request waits for what mends it.
+                if certificate.is_empty() || unpublished.contains(uid) {
+                    continue;
                 }
-                first.get_or_insert(error);
+            }
+            if decided.answer(&certificate).state() != decided.request.state {
+                due.push((decided, certificate));
             }
         }
-        Ok(first)
+        let store = &self.store;
+        let written = write_all(due.iter().map(|(decided, certificate)| async move {
+            let answer = decided.answer(certificate);
+            let id = &decided.request.id;
+            (*decided, store.answer_request(id, answer).await)
+        }));
+        let written = written.await;
+        for decided in &written.done {
+            self.tell_answered(decided).await;
+        }
+        self.complain(written.refused.iter().map(|(_, error)| error));
+        match written.failed {
+            Some(error) if written.gave_up => Err(error),
+            failed => Ok(Answering {
+                failed,
+                has_written: !written.done.is_empty(),
+            }),
+        }
     }
 
-    async fn answer(&mut self, decided: Decided<'_>, ledger: &Ledger) -> Result<(), StoreError> {
+    async fn tell_answered(&mut self, decided: &Decided<'_>) {
         let Decided { request, decision } = decided;
         let id = request.id;
-        let certificate;
-        let answer = match decision {
-            Decision::Issue(grant) => {
-                self.tell_granted(&id, &grant).await;
-                certificate = self.newest_certificate(ledger, &grant.uid);
-                Answer::Issued(&certificate)
-            }
-            Decision::Again(uid) => {
-                debug!(%id, %uid, "Newest certificate stands");
-                certificate = self.newest_certificate(ledger, &uid);
-                Answer::Issued(&certificate)
-            }
+        match decision {
+            // Told as it was entered into the ledger.
+            Decision::Issue(_) => {}
+            Decision::Again(uid) => debug!(%id, %uid, "Newest certificate stands"),
             Decision::Pending(reason) => {
-                if request.state != RequestState::Pending(reason) {
-                    warn!(%id, %reason, "Enrolment pending");
-                    self.tell_pending(request, reason).await;
-                }
-                Answer::Pending(reason)
+                warn!(%id, %reason, "Enrolment pending");
+                self.tell_pending(request, *reason).await;
             }
             Decision::AwaitApproval { uid, key } => {
-                let reason = PendingReason::AwaitsApproval;
-                if request.state != RequestState::Pending(reason) {
-                    warn!(%id, %uid, %key, "V7: live node asks for another key, approval needed");
-                    self.tell_pending(request, reason).await;
-                }
-                Answer::Pending(reason)
+                warn!(%id, %uid, %key, "V7: live node asks for another key, approval needed");
+                self.tell_pending(request, PendingReason::AwaitsApproval)
+                    .await;
             }
-            Decision::Refused(reason) => {
-                self.tell_refused(request, &reason).await;
-                Answer::Refused
+            Decision::Refused(reason) => self.tell_refused(request, reason).await,
+        }
+    }
+
+    /// Counts and names objects that refuse to be written, each once in a while.
+    pub(super) fn complain<'a>(&mut self, errors: impl IntoIterator<Item = &'a StoreError>) {
+        for error in errors {
+            self.tally.change(|counts| counts.refused_writes += 1);
+            if self.named_objects.admits(chain(error), Instant::now()) {
+                error!(
+                    error = chain(error),
+                    "An object refuses to be written, the others are; who filled it? Deleted, it is \
+                     made anew"
+                );
             }
-        };
-        if answer.state() == request.state {
-            return Ok(());
         }
-        if matches!(answer, Answer::Issued([])) {
-            // What could not be signed was said; the request waits for what mends it.
-            return Ok(());
+    }
+
+    /// Tells of the grants that the ledger has now.
+    pub(super) async fn tell_grants(&self, answers: &[Decided<'_>]) {
+        for Decided { request, decision } in answers {
+            if let Decision::Issue(grant) = decision {
+                self.tell_granted(&request.id, grant).await;
+            }
         }
-        self.store.answer_request(&id, answer).await
     }
 
     async fn tell_granted(&self, id: &RequestId, grant: &Grant) {
@@ -159,20 +194,28 @@ impl<S: ClusterStore> Controller<S> {
     }
 
     /// Removes requests that were answered an hour ago.
-    pub(super) async fn sweep(&mut self, requests: &[StoredRequest]) -> Result<(), StepError> {
+    pub(super) async fn sweep(&mut self, requests: &[StoredRequest]) -> Result<(), StoreError> {
         let now = Instant::now();
         let present: HashSet<RequestId> = requests.iter().map(|request| request.id).collect();
         self.answered.retain(|id, _| present.contains(id));
+        let mut old = Vec::new();
         for request in requests {
-            if is_open(request.state) {
+            if request.state.is_open() {
                 self.answered.remove(&request.id);
                 continue;
             }
             let since = *self.answered.entry(request.id).or_insert(now);
             if now.duration_since(since) >= KEEP_ANSWERS {
-                self.store.withdraw_request(&request.id).await?;
+                old.push(request.id);
             }
         }
-        Ok(())
+        let store = &self.store;
+        let removed = write_all(
+            old.iter()
+                .map(|id| async move { (*id, store.withdraw_request(id).await) }),
+        );
+        let removed = removed.await;
+        self.complain(removed.refused.iter().map(|(_, error)| error));
+        removed.failed.map_or(Ok(()), Err)
     }
 }

@@ -9,7 +9,8 @@ use node_identity::{NodeName, NodeUid, UnixTime};
 use service_log::chain;
 use tracing::{error, info, warn};
 
-use super::{ALARM_EVERY, Controller, Found, Settled};
+use super::settling::Settled;
+use super::{ALARM_EVERY, Controller, Found};
 use crate::brake::{self, Absent, Braked};
 use crate::ledger::Ledger;
 use crate::revocations;

@@ -1,114 +1,143 @@
-//! Publishes what the ledger says and the store lacks.
+//! Publishes what the ledger says and the store lacks: first what is revoked, which peers wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_store::{ClusterStore, Published, PublishedNode, PublishedRoot, StoreError};
-use node_identity::{NodeUid, RevocationList, UnixTime};
+use node_identity::{NodeName, NodeUid, RevocationList, UnixTime};
 use tracing::{error, info};
 
-use super::{Controller, Settled, StepError};
+use super::settling::Settled;
+use super::writes::{Written, write_all};
+use super::{Controller, StepError};
 use crate::ledger::{Ledger, NodeRecord};
 use crate::revocations;
 use crate::signer::SignerError;
 
-/// How many nodes or requests may fail before the store as a whole is taken to be away (a guess).
-pub(super) const MOST_FAILED: usize = 8;
-
-/// The nodes whose objects could not be written.
+/// What came of publishing.
 #[derive(Debug, Default)]
-pub(super) struct Unpublished {
-    nodes: BTreeSet<NodeUid>,
-    first: Option<StoreError>,
+pub(super) struct Publishing {
+    /// The nodes whose certificate is not published.
+    pub(super) unpublished: BTreeSet<NodeUid>,
+    /// The first error of the store as a whole.
+    pub(super) failed: Option<StoreError>,
+    /// Whether anything was written.
+    pub(super) has_written: bool,
 }
 
-impl Unpublished {
-    /// Whether that node is among them.
-    pub(super) fn contains(&self, uid: &NodeUid) -> bool {
-        self.nodes.contains(uid)
-    }
-
-    /// The error of the first, if there is any.
-    pub(super) fn into_error(self) -> Option<StoreError> {
-        self.first
-    }
-
-    fn is_done(
-        &mut self,
-        uid: &NodeUid,
-        outcome: Result<(), StoreError>,
-    ) -> Result<bool, StoreError> {
-        let Err(error) = outcome else {
-            return Ok(true);
-        };
-        if self.nodes.len() >= MOST_FAILED {
-            return Err(error);
-        }
-        self.nodes.insert(*uid);
-        self.first.get_or_insert(error);
-        Ok(false)
-    }
+/// What nodes lack.
+#[derive(Default)]
+struct Lacking {
+    /// Revoked ones of which something stands.
+    withdrawals: Vec<(NodeUid, NodeName)>,
+    /// Those whose newest certificate does not stand, with it.
+    certificates: Vec<(NodeUid, Vec<u8>)>,
 }
 
 impl<S: ClusterStore> Controller<S> {
     /// Publishes what is missing or differs, and takes away what belongs to revoked nodes. What
-    /// proves the ledger old stays as it is. A node whose object refuses does not keep the others
-    /// out: it is named in what comes back.
+    /// proves the ledger old stays as it is. A node whose object refuses keeps nobody else out.
     pub(super) async fn publish(
         &mut self,
         settled: &Settled<'_>,
         found: &Published,
         signed: Option<&RevocationList>,
         now: UnixTime,
-    ) -> Result<Unpublished, StepError> {
-        let mut unpublished = Unpublished::default();
+    ) -> Result<Publishing, StepError> {
+        let mut publishing = Publishing::default();
         let ledger = &settled.ledger;
-        self.publish_root(ledger, found, signed).await?;
-        self.signed.retain(|uid, _| ledger.nodes.contains_key(uid));
-        self.withdrawn.retain(|uid| ledger.nodes.contains_key(uid));
+        match self.publish_root(ledger, found, signed).await {
+            Ok(is_new) => publishing.has_written = is_new,
+            Err(error) if error.is_of_one_object() => self.complain([&error]),
+            Err(error) => return Err(error.into()),
+        }
+        let is_known = |uid: &NodeUid| ledger.nodes.contains_key(uid);
+        self.signed.retain(|uid, _| is_known(uid));
+        self.withdrawn.retain(is_known);
+        self.refusing.retain(is_known);
+        let Lacking {
+            withdrawals,
+            certificates,
+        } = self.lacking(settled, found, now);
+        publishing.unpublished = certificates.iter().map(|(uid, _)| *uid).collect();
+        let withdrawals = self.refusing.turns(withdrawals, |(uid, _)| *uid);
+        let store = &self.store;
+        let withdrawn = write_all(withdrawals.iter().map(|(uid, name)| async move {
+            let withdrawn = store.withdraw_node(uid, name).await;
+            (*uid, withdrawn)
+        }));
+        let withdrawn = withdrawn.await;
+        for uid in &withdrawn.done {
+            // Its daemon may publish its own envelopes as long as it runs.
+            if self.withdrawn.insert(*uid)
+                && let Some(node) = ledger.nodes.get(uid)
+            {
+                info!(%uid, node = %node.name, "Revoked node taken out of the store");
+            }
+        }
+        publishing.add(self.looked_at(withdrawn)?);
+        let certificates = self.refusing.turns(certificates, |(uid, _)| *uid);
+        let store = &self.store;
+        let published = write_all(certificates.iter().map(|(uid, certificate)| async move {
+            let published = store.publish_certificate(uid, certificate).await;
+            (*uid, published)
+        }));
+        let published = published.await;
+        for uid in &published.done {
+            publishing.unpublished.remove(uid);
+            if let Some(node) = ledger.nodes.get(uid) {
+                info!(%uid, node = %node.name, serial = %node.serial, "Certificate published");
+            }
+        }
+        publishing.add(self.looked_at(published)?);
+        Ok(publishing)
+    }
+
+    /// Names the objects that refused; an error if the store is away.
+    fn looked_at(&mut self, mut written: Written<NodeUid>) -> Result<Written<NodeUid>, StoreError> {
+        self.refusing.note(&written);
+        self.complain(written.refused.iter().map(|(_, error)| error));
+        match written.failed.take_if(|_| written.gave_up) {
+            Some(error) => Err(error),
+            None => Ok(written),
+        }
+    }
+
+    fn lacking(&mut self, settled: &Settled<'_>, found: &Published, now: UnixTime) -> Lacking {
+        let mut lacking = Lacking::default();
         let newer = settled.evidence.nodes();
         let by_uid = by_uid(found);
-        let known = ledger.nodes.iter().filter(|(uid, _)| !newer.contains(uid));
-        for (uid, node) in known {
+        let nodes = settled.ledger.nodes.iter();
+        for (uid, node) in nodes.filter(|(uid, _)| !newer.contains(uid)) {
             let filed = by_uid.get(uid).into_iter().flatten();
             let mut there = filed.filter(|there| there.may_be(uid, &node.name));
             if node.revoked_until.is_some() {
                 // What stands under a name goes with its Node, which the store looks after.
                 if there.any(|there| !there.is_empty() || there.name.is_some()) {
-                    let withdrawn = self.store.withdraw_node(uid, &node.name).await;
-                    if !unpublished.is_done(uid, withdrawn)? {
-                        continue;
-                    }
-                    // Its daemon may publish its own envelopes as long as it runs.
-                    if self.withdrawn.insert(*uid) {
-                        info!(%uid, node = %node.name, "Revoked node taken out of the store");
-                    }
+                    lacking.withdrawals.push((*uid, node.name.clone()));
                 }
             } else if now <= node.not_after {
-                let wanted = match self.certificate(uid, node) {
-                    Ok(wanted) => wanted,
+                match self.certificate(uid, node) {
+                    Ok(wanted) => {
+                        if !there.any(|there| there.certificate.as_ref() == Some(&wanted)) {
+                            lacking.certificates.push((*uid, wanted));
+                        }
+                    }
                     Err(error) => {
                         error!(%uid, node = %node.name, %error, "Certificate not signed");
-                        continue;
                     }
-                };
-                if !there.any(|there| there.certificate.as_ref() == Some(&wanted)) {
-                    let published = self.store.publish_certificate(uid, &wanted).await;
-                    if !unpublished.is_done(uid, published)? {
-                        continue;
-                    }
-                    info!(%uid, node = %node.name, serial = %node.serial, "Certificate published");
                 }
             }
         }
-        Ok(unpublished)
+        lacking
     }
 
+    /// Whether there was anything new to publish.
     async fn publish_root(
         &self,
         ledger: &Ledger,
         found: &Published,
         signed: Option<&RevocationList>,
-    ) -> Result<(), StepError> {
+    ) -> Result<bool, StoreError> {
         let mut list = revocations::list(ledger);
         if let Some(signed) = signed {
             list.entries.extend(revocations::missing(ledger, signed));
@@ -118,14 +147,15 @@ impl<S: ClusterStore> Controller<S> {
             certificate: Some(self.signer.root_certificate()),
             revocations: Some(self.signer.revocation_list(&list)),
         };
-        if !found.roots.contains(&root) {
-            self.store.publish_root(&root).await?;
-            info!(
-                number = ledger.revocations.number,
-                "Root and revocation list published"
-            );
+        if found.roots.contains(&root) {
+            return Ok(false);
         }
-        Ok(())
+        self.store.publish_root(&root).await?;
+        info!(
+            number = ledger.revocations.number,
+            "Root and revocation list published"
+        );
+        Ok(true)
     }
 
     /// The node's newest certificate. Signing is deterministic: what was signed once is kept.
@@ -151,6 +181,13 @@ impl<S: ClusterStore> Controller<S> {
             return Vec::new();
         };
         self.certificate(uid, node).unwrap_or_default()
+    }
+}
+
+impl Publishing {
+    fn add(&mut self, written: Written<NodeUid>) {
+        self.has_written |= !written.done.is_empty();
+        self.failed = self.failed.take().or(written.failed);
     }
 }
 

@@ -3,13 +3,14 @@
 mod crowd;
 mod departures;
 mod lives;
+mod refusing;
 mod restored;
 mod store;
 
 use std::path::Path;
 
 use chacha20::ChaCha20Rng;
-use cluster_store::{EnrolmentRequest, NodeSeen, PodSeen, Stamp};
+use cluster_store::{EnrolmentRequest, NodeSeen, PodSeen, RequestState, Requester, Stamp};
 use node_identity::{
     CertificateRequest, IdentityKey, NodeCertificate, RootKey, SignedRevocationList, SpiffeId,
     TrustedRoots,

@@ -295,22 +295,3 @@ async fn kl07_a_root_change_certifies_every_node_anew_and_keeps_ranges_and_revoc
         "{error}: a leader with the old root ends"
     );
 }
-
-#[tokio::test]
-async fn aw08_a_node_whose_object_cannot_be_written_keeps_nobody_else_out() {
-    let scene = Scene::new("");
-    let (broken, other) = (scene.store.ask(1), scene.store.ask(2));
-    scene.store.break_node(Some(identity(1).uid));
-    let mut controller = scene.controller();
-
-    let stepped = controller
-        .step(Signing::Allowed, scene.now, &mut random())
-        .await;
-
-    assert!(stepped.is_err(), "it is tried again");
-    assert_eq!(scene.store.state(&other), RequestState::Issued);
-    assert_eq!(scene.store.state(&broken), RequestState::Waiting);
-    scene.store.break_node(None);
-    scene.step(&mut controller).await;
-    assert_eq!(scene.store.state(&broken), RequestState::Issued);
-}

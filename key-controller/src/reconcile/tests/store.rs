@@ -32,8 +32,12 @@ struct Content {
     fails_at: Option<usize>,
     /// Envelopes stay, as in Kubernetes while the Node is there.
     keeps_envelopes: bool,
-    /// Its object cannot be written.
-    broken: Option<NodeUid>,
+    /// Their objects cannot be written.
+    broken: Vec<NodeUid>,
+    /// Their answers cannot be written.
+    unanswerable: Vec<RequestId>,
+    /// Writes that were refused.
+    refusals: usize,
     /// Of whose Nodes nothing can be told.
     silent: Vec<NodeUid>,
     /// How long ago Pods and Nodes were asked for when requests are read.
@@ -45,6 +49,15 @@ struct Content {
 fn fault() -> StoreError {
     StoreError::WorkerGone {
         path: "memory".into(),
+    }
+}
+
+/// As of an object that somebody filled up.
+fn refusal(object: &str) -> StoreError {
+    StoreError::TooLarge {
+        name: object.to_owned(),
+        length: 2,
+        limit: 1,
     }
 }
 
@@ -77,8 +90,17 @@ impl MemoryStore {
         content.fails_at = Some(call);
     }
 
-    pub(super) fn break_node(&self, uid: Option<NodeUid>) {
-        self.content().broken = uid;
+    pub(super) fn break_nodes(&self, uids: impl IntoIterator<Item = NodeUid>) {
+        self.content().broken = uids.into_iter().collect();
+    }
+
+    pub(super) fn break_answers(&self, ids: impl IntoIterator<Item = RequestId>) {
+        self.content().unanswerable = ids.into_iter().collect();
+    }
+
+    /// How many writes were refused since the last question.
+    pub(super) fn take_refusals(&self) -> usize {
+        std::mem::take(&mut self.content().refusals)
     }
 
     pub(super) fn keep_envelopes(&self) {
@@ -202,9 +224,9 @@ impl ClusterStore for MemoryStore {
 
     async fn publish_certificate(&self, uid: &NodeUid, der: &[u8]) -> Result<(), StoreError> {
         let mut content = self.call()?;
-        if content.broken == Some(*uid) {
-            let node = uid.to_string();
-            return Err(StoreError::TooManyEnvelopes { node, count: 0 });
+        if content.broken.contains(uid) {
+            content.refusals += 1;
+            return Err(refusal(&uid.to_string()));
         }
         content.history.push(der.to_vec());
         let node = content.nodes.entry(*uid);
@@ -290,6 +312,10 @@ impl ClusterStore for MemoryStore {
 
     async fn answer_request(&self, id: &RequestId, answer: Answer<'_>) -> Result<(), StoreError> {
         let mut content = self.call()?;
+        if content.unanswerable.contains(id) {
+            content.refusals += 1;
+            return Err(refusal(&id.to_string()));
+        }
         if let Some(request) = content.requests.get_mut(id) {
             request.state = answer.state();
         }
