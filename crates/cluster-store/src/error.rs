@@ -120,6 +120,14 @@ pub enum StoreError {
         /// What is likely to help.
         cure: String,
     },
+    /// A kind has not been watched for long: what was listed may be old.
+    #[error("watch {kind}: broken for minutes, {cure}")]
+    Stale {
+        /// The kind.
+        kind: &'static str,
+        /// What is likely to help.
+        cure: String,
+    },
     /// An object that somebody else makes is not there yet.
     #[error("write {object}: not there yet, the controller makes it")]
     NotThere {
@@ -181,6 +189,7 @@ impl StoreError {
             | Self::WorkerGone { .. }
             | Self::Connect(_)
             | Self::NotListed { .. }
+            | Self::Stale { .. }
             | Self::NoUid { .. }
             | Self::WrongRole { .. } => false,
         }

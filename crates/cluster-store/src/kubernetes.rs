@@ -193,6 +193,11 @@ impl ClusterStore for KubernetesStore {
     }
 
     async fn published(&self) -> Result<Published, StoreError> {
+        // While one kind can be followed, what it brings counts. With none of them the way to the server
+        // may be at fault, which only whoever opened the store can mend.
+        if let (Some(error), Some(_)) = (self.inner.roots.stale(), self.inner.identities.stale()) {
+            return Err(error);
+        }
         let mut published = Published::default();
         {
             let roots = self.inner.roots.listed().await?;

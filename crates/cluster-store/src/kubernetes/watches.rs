@@ -47,6 +47,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// So long without an error, and the next pause is the first again. Longer than the longest, or
 /// an error that comes back after each list would be met with short pauses.
 const CALM: Duration = Duration::from_secs(120);
+/// An error-free time of this length shows that a watch works, for one that brings nothing says nothing
+/// (longer than an answer and the longest pause take together).
+const PROVEN: Duration = Duration::from_secs(60);
+/// A watch that has been broken for so long is not the API server's restart (a guess).
+const STALE_AFTER: Duration = Duration::from_secs(180);
 /// How long changes are gathered before somebody is woken (a guess: what nobody notices).
 const GATHER: Duration = Duration::from_millis(100);
 
@@ -118,8 +123,15 @@ pub(super) fn watch_config() -> watcher::Config {
 pub(super) struct Watched<E> {
     shelf: Mutex<Shelf<E>>,
     is_complete: watch::Sender<bool>,
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<Trouble>>,
     limit: Instant,
+}
+
+/// A watch that does not work.
+#[derive(Debug)]
+struct Trouble {
+    text: String,
+    since: Instant,
 }
 
 impl<E: Kept> Watched<E> {
@@ -136,9 +148,10 @@ impl<E: Kept> Watched<E> {
             Ok(Err(_)) | Err(_) => Err(StoreError::NotListed {
                 kind: E::KIND,
                 waited: FIRST_LIST_LIMIT,
-                cure: lock(&self.trouble)
-                    .clone()
-                    .unwrap_or_else(|| "is the API server reachable?".to_owned()),
+                cure: lock(&self.trouble).as_ref().map_or_else(
+                    || "is the API server reachable?".to_owned(),
+                    |trouble| trouble.text.clone(),
+                ),
             }),
         }
     }
@@ -152,12 +165,30 @@ impl<E: Kept> Watched<E> {
         *self.is_complete.borrow()
     }
 
+    /// [`StoreError::Stale`] when the watch has been broken for long.
+    pub(super) fn stale(&self) -> Option<StoreError> {
+        let trouble = lock(&self.trouble);
+        let trouble = trouble.as_ref()?;
+        (trouble.since.elapsed() >= STALE_AFTER).then(|| StoreError::Stale {
+            kind: E::KIND,
+            cure: trouble.text.clone(),
+        })
+    }
+
+    fn is_in_trouble(&self) -> bool {
+        lock(&self.trouble).is_some()
+    }
+
     fn trouble_begins(&self, error: &watcher::Error) {
         let text = error.to_string();
-        if lock(&self.trouble).replace(text).is_none() {
-            warn!(kind = E::KIND, %error, "Watch broken, what was listed is kept");
-        } else {
+        let mut trouble = lock(&self.trouble);
+        if let Some(known) = &mut *trouble {
             debug!(kind = E::KIND, %error, "Watch still broken");
+            known.text = text;
+        } else {
+            warn!(kind = E::KIND, %error, "Watch broken, what was listed is kept");
+            let since = Instant::now();
+            *trouble = Some(Trouble { text, since });
         }
     }
 
@@ -212,9 +243,14 @@ impl<T: Object, E: Kept> Following<T, E> {
             let next_list = Instant::now() + LIST_PACE;
             loop {
                 let wants_list = self.watched.shelf().wants_list();
+                let proven = pauses.last_error.map(|last| last + PROVEN);
                 let event = tokio::select! {
                     event = events.next() => event,
                     () = sleep_until(next_list), if wants_list => None,
+                    () = sleep_until(proven.unwrap_or(next_list)), if self.watched.is_in_trouble() => {
+                        self.watched.trouble_ends();
+                        continue;
+                    }
                     _ = gone_back.changed() => None,
                 };
                 match event {

@@ -7,7 +7,7 @@ use cluster_store::kubernetes::KubernetesStore;
 use cluster_store::{ClusterStore, Refusal, StoreChanges, StoreError};
 use node_identity::Pin;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::fake::{Fake, Instead};
 use super::{ALICE, BOB, IDENTITIES, identity, names, node_store, until};
@@ -45,6 +45,28 @@ async fn a_change_costs_no_list_and_a_large_kind_is_listed_in_pages() {
     until(&store, &mut changes, MINUTE, |seen| seen.nodes.len() == 149).await;
 
     assert_eq!(fake.lists(IDENTITIES).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_all_stay_broken_are_an_error_until_it_works_again() {
+    let fake = Fake::default();
+    fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
+    let store = node_store(&fake);
+    store.published().await.unwrap();
+
+    fake.instead(|asked| asked.is_watch().then_some(Instead::Status(403, None)));
+    fake.end_watches(IDENTITIES);
+    fake.end_watches("revocationlists");
+    sleep(2 * MINUTE).await;
+    assert_eq!(names(&store.published().await.unwrap()), ["alice"]);
+    sleep(2 * MINUTE).await;
+    let error = store.published().await.unwrap_err().to_string();
+    assert!(error.contains("broken for minutes"), "{error}");
+
+    // Nothing changes, so nothing is brought.
+    fake.instead(|_| None);
+    sleep(2 * MINUTE).await;
+    assert_eq!(names(&store.published().await.unwrap()), ["alice"]);
 }
 
 #[tokio::test(start_paused = true)]
