@@ -15,6 +15,7 @@ mod conditions;
 mod events;
 mod faults;
 mod identities;
+mod metadata;
 mod nodes;
 mod objects;
 mod patience;
@@ -49,6 +50,7 @@ use crate::requester::{Departed, Requester};
 use crate::view::{NodeView, Notice};
 use crate::{ClusterStore, MAX_ENVELOPES};
 use events::Events;
+use metadata::metadata_only;
 use requests::Open;
 use roles::{Asked, OfController, OfNode, Role};
 use shelf::Shelf;
@@ -111,7 +113,7 @@ impl KubernetesStore {
         Self::start(client, pins, |client, watches| {
             let requests: Api<Lenient<CertificateSigningRequest>> = Api::all(client.clone());
             let ours = watch_config().fields(&requests::selector());
-            let nodes: Api<Lenient<PartialObjectMeta<Node>>> = Api::all(client.clone());
+            let nodes: Api<Lenient<PartialObjectMeta<Node>>> = Api::all(metadata_only(client));
             Role::Controller(Box::new(OfController {
                 scope,
                 requests: watches.begin(requests, ours, Shelf::default(), requests::read),

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use super::ControllerScope;
 use super::faults::{failed, readable};
+use super::metadata::metadata_only;
 use super::requests::Open;
 use super::shelf::{Found, Kept};
 use super::watches::Watched;
@@ -103,7 +104,7 @@ pub(super) async fn is_gone(
     uid: &NodeUid,
     name: &NodeName,
 ) -> Result<bool, StoreError> {
-    let found = Api::<Lenient<PartialObjectMeta<Node>>>::all(client.clone())
+    let found = Api::<Lenient<PartialObjectMeta<Node>>>::all(metadata_only(client))
         .get_opt(name.as_str())
         .await
         .map_err(failed("get", format!("nodes {name}")))?;
@@ -123,7 +124,7 @@ pub(super) async fn look_up(
     let looked_up = Some(Instant::now());
     let name = &scope.daemon_set;
     let api: Api<Lenient<PartialObjectMeta<DaemonSet>>> =
-        Api::namespaced(client.clone(), &scope.namespace);
+        Api::namespaced(metadata_only(client), &scope.namespace);
     let daemon_set = api
         .get_opt(name)
         .await
