@@ -39,6 +39,8 @@ pub(super) enum Stepped {
 pub(super) struct Pace {
     took: Duration,
     said: Once,
+    /// Whether the last failure was said.
+    is_told: bool,
     /// Failures since a step was finished.
     failures: u64,
 }
@@ -86,6 +88,7 @@ impl Pace {
         let text = chain(error);
         let is_said = self.said.admits(text.clone(), now);
         if is_said {
+            self.is_told = true;
             let failures = self.failures;
             error!(error = text, failures, "Step not finished, trying again");
         }
@@ -93,7 +96,8 @@ impl Pace {
     }
 
     fn ends(&mut self) {
-        if std::mem::take(&mut self.failures) > 0 {
+        self.failures = 0;
+        if std::mem::take(&mut self.is_told) {
             info!("Steps are finished again");
         }
     }

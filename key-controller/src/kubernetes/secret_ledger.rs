@@ -138,14 +138,13 @@ impl SecretLedger {
 
 /// What is likely to help.
 fn cure(error: &kube::Error) -> &'static str {
-    match error {
-        kube::Error::Api(status) if status.code == 422 => {
-            "was the Secret made immutable? Make it anew from its content"
-        }
-        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
-            "does the ClusterRole allow it?"
-        }
-        _ => "does the API server answer?",
+    let kube::Error::Api(status) = error else {
+        return "does the API server answer?";
+    };
+    match status.code {
+        401 | 403 => "does the ClusterRole allow it?",
+        422 => "was the Secret made immutable? Make it anew from its content",
+        _ => "what is wrong with the API server?",
     }
 }
 

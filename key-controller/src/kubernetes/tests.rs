@@ -123,7 +123,7 @@ async fn a_secret_that_cannot_be_written_is_named_with_what_helps() {
     for (status, cure) in [
         (StatusCode::UNPROCESSABLE_ENTITY, "immutable"),
         (StatusCode::FORBIDDEN, "ClusterRole"),
-        (StatusCode::INTERNAL_SERVER_ERROR, "answer"),
+        (StatusCode::INTERNAL_SERVER_ERROR, "API server"),
     ] {
         *api.answers.lock().unwrap() = None;
         let ledger = home.read().await.unwrap();

@@ -67,14 +67,15 @@ impl<S: ClusterStore> Controller<S> {
         }));
         let withdrawn = withdrawn.await;
         for uid in &withdrawn.done {
-            // Its daemon may publish its own envelopes as long as it runs.
+            // Its daemon may publish its own envelopes as long as it runs, and its Node keeps the object.
             if self.withdrawn.insert(*uid)
                 && let Some(node) = ledger.nodes.get(uid)
             {
+                publishing.has_written = true;
                 info!(%uid, node = %node.name, "Revoked node taken out of the store");
             }
         }
-        publishing.add(self.looked_at(withdrawn)?);
+        publishing.failed = self.error_of(withdrawn)?;
         let certificates = self.refusing.turns(certificates, |(uid, _)| *uid);
         let store = &self.store;
         let published = write_all(certificates.iter().map(|(uid, certificate)| async move {
@@ -84,21 +85,23 @@ impl<S: ClusterStore> Controller<S> {
         let published = published.await;
         for uid in &published.done {
             publishing.unpublished.remove(uid);
+            publishing.has_written = true;
             if let Some(node) = ledger.nodes.get(uid) {
                 info!(%uid, node = %node.name, serial = %node.serial, "Certificate published");
             }
         }
-        publishing.add(self.looked_at(published)?);
+        publishing.failed = publishing.failed.or(self.error_of(published)?);
         Ok(publishing)
     }
 
-    /// Names the objects that refused; an error if the store is away.
-    fn looked_at(&mut self, mut written: Written<NodeUid>) -> Result<Written<NodeUid>, StoreError> {
+    /// Names the objects that refused and returns the first error of the store; as an error if it is
+    /// away.
+    fn error_of(&mut self, written: Written<NodeUid>) -> Result<Option<StoreError>, StoreError> {
         self.refusing.note(&written);
         self.complain(written.refused.iter().map(|(_, error)| error));
-        match written.failed.take_if(|_| written.gave_up) {
-            Some(error) => Err(error),
-            None => Ok(written),
+        match written.failed {
+            Some(error) if written.gave_up => Err(error),
+            failed => Ok(failed),
         }
     }
 
@@ -181,13 +184,6 @@ impl<S: ClusterStore> Controller<S> {
             return Vec::new();
         };
         self.certificate(uid, node).unwrap_or_default()
-    }
-}
-
-impl Publishing {
-    fn add(&mut self, written: Written<NodeUid>) {
-        self.has_written |= !written.done.is_empty();
-        self.failed = self.failed.take().or(written.failed);
     }
 }
 

@@ -158,7 +158,9 @@ async fn kl12_a_revoked_node_whose_daemon_goes_on_is_said_to_be_out_once() {
     scene.step(&mut controller).await;
     let said = controller.withdrawn.clone();
     let notices = scene.store.notices().len();
-    scene.step(&mut controller).await;
+    let mut random = random();
+    let again = controller.step(Signing::Allowed, scene.now, &mut random);
+    assert_eq!(again.await.unwrap(), Outcome::Idle);
 
     let left = scene.store.node(&identity(1).uid).unwrap();
     assert_eq!((left.certificate, left.envelopes.len()), (None, 1));

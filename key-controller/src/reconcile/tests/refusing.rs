@@ -80,6 +80,23 @@ async fn aw08_requests_that_refuse_their_answers_keep_nobody_else_waiting_and_ar
 }
 
 #[tokio::test]
+async fn a_revocation_waits_for_no_certificate_of_the_same_step() {
+    let scene = Scene::new("");
+    let mut controller = scene.controller();
+    scene.store.ask(9);
+    scene.step(&mut controller).await;
+    wish(&scene, 9);
+    scene.store.ask(1);
+    scene.store.ask(2);
+    scene.store.take_written();
+
+    scene.step(&mut controller).await;
+
+    let order = ["root", "withdrawal", "certificate", "certificate"];
+    assert_eq!(scene.store.take_written()[..4], order);
+}
+
+#[tokio::test]
 async fn a_step_without_anything_to_do_says_so() {
     let scene = Scene::new("");
     let mut controller = scene.controller();

@@ -29,6 +29,8 @@ struct Content {
     /// Every certificate that was ever published.
     history: Vec<Vec<u8>>,
     calls: usize,
+    /// What was written, in order.
+    written: Vec<&'static str>,
     fails_at: Option<usize>,
     /// Envelopes stay, as in Kubernetes while the Node is there.
     keeps_envelopes: bool,
@@ -105,6 +107,11 @@ impl MemoryStore {
 
     pub(super) fn keep_envelopes(&self) {
         self.content().keeps_envelopes = true;
+    }
+
+    /// What was written since the last question.
+    pub(super) fn take_written(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.content().written)
     }
 
     pub(super) fn calls(&self) -> usize {
@@ -217,6 +224,7 @@ impl ClusterStore for MemoryStore {
 
     async fn publish_root(&self, root: &PublishedRoot) -> Result<(), StoreError> {
         let mut content = self.call()?;
+        content.written.push("root");
         content.roots.retain(|one| one.pin != root.pin);
         content.roots.push(root.clone());
         Ok(())
@@ -229,6 +237,7 @@ impl ClusterStore for MemoryStore {
             return Err(refusal(&uid.to_string()));
         }
         content.history.push(der.to_vec());
+        content.written.push("certificate");
         let node = content.nodes.entry(*uid);
         node.or_insert_with(|| PublishedNode::empty(*uid))
             .certificate = Some(der.to_vec());
@@ -237,6 +246,7 @@ impl ClusterStore for MemoryStore {
 
     async fn withdraw_node(&self, uid: &NodeUid, _: &NodeName) -> Result<(), StoreError> {
         let mut content = self.call()?;
+        content.written.push("withdrawal");
         let keeps = content.keeps_envelopes;
         match content.nodes.get_mut(uid).filter(|_| keeps) {
             Some(node) => node.certificate = None,
@@ -316,6 +326,7 @@ impl ClusterStore for MemoryStore {
             content.refusals += 1;
             return Err(refusal(&id.to_string()));
         }
+        content.written.push("answer");
         if let Some(request) = content.requests.get_mut(id) {
             request.state = answer.state();
         }
