@@ -58,7 +58,8 @@ install_toolchain() {
   fi
   command -v rustup >/dev/null || return 0
   rustup toolchain list | grep -q "^$(channel)" ||
-    tests/stage.sh "install Rust $(channel)" rustup toolchain install
+    tests/stage.sh "install Rust $(channel)" \
+      rustup toolchain install "$(channel)" --profile minimal --component rustfmt --component clippy
 }
 
 channel() { sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml; }
