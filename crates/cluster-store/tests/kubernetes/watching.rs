@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster_api::{RevocationList, RevocationListSpec, encode, object_name};
-use cluster_store::kubernetes::KubernetesStore;
+use cluster_store::kubernetes::{KubernetesChanges, KubernetesStore};
 use cluster_store::{ClusterStore, Refusal, StoreChanges, StoreError};
 use node_identity::Pin;
 use serde_json::json;
@@ -13,6 +13,17 @@ use super::fake::{Fake, Instead};
 use super::{ALICE, BOB, IDENTITIES, identity, names, node_store, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// A store that has seen alice.
+async fn watching_alice(fake: &Fake) -> (KubernetesStore, KubernetesChanges) {
+    let store = node_store(fake);
+    let mut changes = store.watch().unwrap();
+    until(&store, &mut changes, MINUTE, |seen| {
+        names(seen) == ["alice"]
+    })
+    .await;
+    (store, changes)
+}
 
 fn gone() -> Instead {
     Instead::Event(json!({ "type": "ERROR", "object": {
@@ -96,12 +107,7 @@ async fn cp06_a_silent_watch_is_noticed_within_a_minute() {
         silenced |= is_first;
         is_first.then_some(Instead::Silence)
     });
-    let store = node_store(&fake);
-    let mut changes = store.watch().unwrap();
-    until(&store, &mut changes, MINUTE, |seen| {
-        names(seen) == ["alice"]
-    })
-    .await;
+    let (store, mut changes) = watching_alice(&fake).await;
 
     fake.put(IDENTITIES, identity("bob", BOB, b"2"));
     until(&store, &mut changes, MINUTE, |seen| {
@@ -130,12 +136,7 @@ async fn cp06_a_connection_that_swallows_everything_is_left_within_a_minute() {
             (false, _) => None,
         }
     });
-    let store = node_store(&fake);
-    let mut changes = store.watch().unwrap();
-    until(&store, &mut changes, MINUTE, |seen| {
-        names(seen) == ["alice"]
-    })
-    .await;
+    let (store, mut changes) = watching_alice(&fake).await;
 
     fake.put(IDENTITIES, identity("bob", BOB, b"2"));
     until(&store, &mut changes, MINUTE, |seen| {
@@ -148,12 +149,7 @@ async fn cp06_a_connection_that_swallows_everything_is_left_within_a_minute() {
 async fn cp07_a_place_that_is_gone_is_listed_anew_and_no_peer_is_lost_meanwhile() {
     let fake = Fake::default();
     fake.put(IDENTITIES, identity("alice", ALICE, b"1"));
-    let store = node_store(&fake);
-    let mut changes = store.watch().unwrap();
-    until(&store, &mut changes, MINUTE, |seen| {
-        names(seen) == ["alice"]
-    })
-    .await;
+    let (store, mut changes) = watching_alice(&fake).await;
 
     let start = Instant::now();
     fake.instead(
