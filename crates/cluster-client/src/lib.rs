@@ -23,6 +23,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// watch run, which may be silent to its end.
 const SILENCE_LIMIT: Duration = Duration::from_secs(50);
 
+/// Longest kubeconfig. One with the certificates of a hundred clusters has half a megabyte.
+const MOST_KUBECONFIG: u64 = 4 << 20;
+
 /// How to reach the API server. With neither field set: as the pod's ServiceAccount if there is
 /// one, else as `kubectl` would.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +45,15 @@ pub struct ConnectError {
     /// What is wrong with it. A text: these errors have their causes in their own texts, and a
     /// chain of them would say everything twice.
     fault: String,
+}
+
+/// A file that is no kubeconfig.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("{} is no regular file", .0.display())]
+    NotAFile(PathBuf),
+    #[error("{} is longer than {} MiB", .0.display(), MOST_KUBECONFIG >> 20)]
+    Long(PathBuf),
 }
 
 /// Makes a client. It asks nothing of the API server yet. A token file is read again each minute.
@@ -73,6 +85,9 @@ async fn configured(
     if access.is_in_cluster() {
         return Ok(kube::Config::incluster()?);
     }
+    for path in access.files() {
+        check(&path)?;
+    }
     let options = KubeConfigOptions {
         context: access.context.clone(),
         ..KubeConfigOptions::default()
@@ -86,7 +101,28 @@ async fn configured(
     })
 }
 
+/// The reader of kubeconfigs has no bounds: a device would be read for ever.
+fn check(path: &Path) -> Result<(), Unreadable> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(Unreadable::NotAFile(path.to_owned())),
+        Ok(found) if found.len() > MOST_KUBECONFIG => Err(Unreadable::Long(path.to_owned())),
+        // What is absent the reader says better, or goes on without.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 impl Access {
+    /// The files that the configuration comes from, as far as the environment names them.
+    fn files(&self) -> Vec<PathBuf> {
+        match &self.kubeconfig {
+            Some(path) => vec![path.clone()],
+            None => std::env::var_os("KUBECONFIG")
+                .iter()
+                .flat_map(std::env::split_paths)
+                .collect(),
+        }
+    }
+
     fn is_in_cluster(&self) -> bool {
         self.kubeconfig.is_none() && self.context.is_none() && Path::new(TOKEN).exists()
     }
@@ -125,5 +161,25 @@ mod tests {
         assert!(text.contains("with /nonexistent/kubeconfig"), "{text}");
         assert_eq!(text.matches("No such file").count(), 1, "{text}");
         assert!(error.source().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_without_end_is_not_read() {
+        let long = tempfile::NamedTempFile::new().unwrap();
+        long.as_file().set_len(MOST_KUBECONFIG + 1).unwrap();
+        for (path, wanted) in [
+            (Path::new("/dev/zero"), "no regular file"),
+            (Path::new("/"), "no regular file"),
+            (long.path(), "longer than 4 MiB"),
+        ] {
+            let access = Access {
+                kubeconfig: Some(path.to_owned()),
+                context: None,
+            };
+
+            let text = connect(&access).await.err().unwrap().to_string();
+
+            assert!(text.contains(wanted), "{text}");
+        }
     }
 }
