@@ -29,7 +29,7 @@ const ROOT_DIRECTORY: &str = "/root-directory.invalid";
 /// Where that folder is mounted.
 const ROOT_MOUNT: &str = "/etc/sotto/root";
 // As `deploy/manifest-values.yaml` has them; the schema of the chart allows no text to be replaced.
-const RANGES_FROM: &str = r#" pod_ranges = "node""#;
+const RANGES_FROM: &str = r#" pod_ranges_from = "node""#;
 const PREFIX_LENGTHS: &str = "{ ipv4 = 24, ipv6 = 64 }";
 
 /// What every text that is to be replaced has a part of.
@@ -99,7 +99,7 @@ impl Values {
             (NODE_LABEL, self.controller.node_label.to_string()),
             (
                 RANGES_FROM,
-                format!(" pod_ranges = \"{}\"", self.controller.ranges_from),
+                format!(" pod_ranges_from = \"{}\"", self.controller.ranges_from),
             ),
             (
                 PREFIX_LENGTHS,

@@ -154,7 +154,7 @@ struct Settings {
 #[derive(Deserialize)]
 struct Kubernetes {
     #[serde(default)]
-    pod_ranges: RangesFrom,
+    pod_ranges_from: RangesFrom,
     previous_root: Option<String>,
 }
 
@@ -179,7 +179,7 @@ pub(crate) fn read(deployment: &Deployment) -> Result<InstalledController, Strin
     let previous = previous.map(str::parse::<Pin>).transpose();
     Ok(InstalledController {
         node_label: label.parse()?,
-        ranges_from: settings.kubernetes.pod_ranges,
+        ranges_from: settings.kubernetes.pod_ranges_from,
         prefix_lengths: settings.node_prefix_lengths,
         root_directory: root_directory(pod).unwrap_or_default().parse()?,
         previous_pin: previous.map_err(|error| error.to_string())?,

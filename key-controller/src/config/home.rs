@@ -35,7 +35,7 @@ pub(crate) struct InKubernetes {
     /// How to reach the API server; default: as the pod's ServiceAccount.
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Who says which pod ranges a node has. Default node.
-    pub(crate) pod_ranges: PodRangesFrom,
+    pub(crate) pod_ranges_from: PodRangesFrom,
     /// Whether a Node's ExternalIPs are certified too. Default no.
     pub(crate) external_addresses: bool,
     /// Folder with the root's key and certificate, in place of the Secret.
@@ -62,7 +62,7 @@ pub(super) struct FileKubernetes {
     namespace: Option<String>,
     kubeconfig: Option<PathBuf>,
     #[serde(default)]
-    pod_ranges: PodRangesFrom,
+    pod_ranges_from: PodRangesFrom,
     #[serde(default)]
     external_addresses: bool,
     root_directory: Option<PathBuf>,
@@ -131,7 +131,7 @@ impl FileKubernetes {
         Ok(InKubernetes {
             namespace,
             kubeconfig: all("kubernetes.kubeconfig", self.kubeconfig)?,
-            pod_ranges: self.pod_ranges,
+            pod_ranges_from: self.pod_ranges_from,
             external_addresses: self.external_addresses,
             root_directory: all("kubernetes.root_directory", self.root_directory)?,
             previous_root: self.previous_root.map(pin).transpose()?,
@@ -164,7 +164,7 @@ impl fmt::Display for Home {
                 f,
                 "namespace {}, pod ranges from {}, external addresses {}",
                 home.namespace,
-                match home.pod_ranges {
+                match home.pod_ranges_from {
                     PodRangesFrom::Node => "nodes",
                     PodRangesFrom::Controller => "the controller",
                 },

@@ -237,18 +237,19 @@ fn a_controller_in_kubernetes_needs_no_folder() {
     };
 
     assert_eq!(home.namespace, "sotto-system");
-    assert_eq!(home.pod_ranges, PodRangesFrom::Node);
+    assert_eq!(home.pod_ranges_from, PodRangesFrom::Node);
     assert!(!home.external_addresses && home.root_directory.is_none());
     assert_eq!(
         settings.http_address,
         Some("127.0.0.1:9471".parse().unwrap())
     );
-    let more = "pod_ranges = \"controller\"\nroot_directory = \"/etc/sotto\"\nnamespace = \"x\"";
+    let more =
+        "pod_ranges_from = \"controller\"\nroot_directory = \"/etc/sotto\"\nnamespace = \"x\"";
     let Home::Kubernetes(home) = in_kubernetes(more).unwrap().home else {
         panic!("in Kubernetes");
     };
     assert_eq!(
-        (home.pod_ranges, home.namespace.as_str()),
+        (home.pod_ranges_from, home.namespace.as_str()),
         (PodRangesFrom::Controller, "x")
     );
     assert_eq!(
@@ -271,7 +272,10 @@ fn bi05_a_mixture_of_folders_and_kubernetes_is_refused() {
             "store_directory",
         ),
         (format!("{CLUSTER}colour = 1"), "colour"),
-        (format!("{CLUSTER}pod_ranges = \"nodes\""), "pod_ranges"),
+        (
+            format!("{CLUSTER}pod_ranges_from = \"nodes\""),
+            "pod_ranges_from",
+        ),
         (
             format!("{CLUSTER}namespace = \"a/b\""),
             "kubernetes.namespace",

@@ -151,7 +151,7 @@ impl Question<'_> {
         home: &InKubernetes,
         node: &NodeSeen,
     ) -> Result<Result<PodRanges, PendingReason>, Refusal> {
-        match home.pod_ranges {
+        match home.pod_ranges_from {
             PodRangesFrom::Controller => {
                 Ok(self.pod_ranges()?.ok_or(PendingReason::NoFreePodRange))
             }

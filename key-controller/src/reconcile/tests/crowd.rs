@@ -27,7 +27,7 @@ fn check_history(scene: &Scene) {
 
 #[tokio::test]
 async fn cp05_a_leader_stalled_before_its_write_loses_and_decides_again() {
-    let scene = Scene::new("pod_ranges = \"controller\"");
+    let scene = Scene::new("pod_ranges_from = \"controller\"");
     let gate = Arc::new(Semaphore::new(0));
     let mut stalled = scene.controller_on(scene.ledger.stalling(&gate));
     let mut other = scene.controller();
@@ -62,7 +62,7 @@ async fn cp05_a_leader_stalled_before_its_write_loses_and_decides_again() {
 
 #[tokio::test]
 async fn cp05_two_leaders_in_turn_never_give_one_range_or_serial_twice() {
-    let scene = Scene::new("pod_ranges = \"controller\"");
+    let scene = Scene::new("pod_ranges_from = \"controller\"");
     let (mut one, mut two) = (scene.controller(), scene.controller());
     for number in 0..20 {
         scene.store.ask(number);

@@ -315,7 +315,7 @@ fn v9_a_node_without_a_pod_range_waits_or_is_given_one_as_set() {
     let asked = request(1, &identity("alice", 1));
 
     let waits = Scene::in_kubernetes("").judge(&asked, &without);
-    let given = Scene::in_kubernetes("pod_ranges = \"controller\"").issue(&asked, &without);
+    let given = Scene::in_kubernetes("pod_ranges_from = \"controller\"").issue(&asked, &without);
 
     assert_eq!(waits, Decision::Pending(PendingReason::NoNodePodRange));
     assert_eq!(
