@@ -24,7 +24,7 @@ pub const MAX_UNHEALTHY_NAMED: usize = 16;
     shortname = "spr",
     category = "sotto",
     status = "PeerStatus",
-    doc = "A node of the Sotto pod network, as the controller and the node itself see it. For people: no program of Sotto reads it.",
+    doc = "A node of the Sotto pod network, as the controller and the node itself see it. For people: no daemon and no controller acts on it.",
     printcolumn(name = "Identity", type_ = "string", json_path = ".spec.identity"),
     printcolumn(
         name = "Tunnels",
