@@ -163,6 +163,32 @@ impl Cluster {
         read.with_context(|| format!("read {} {name}", kind.plural))
     }
 
+    /// Reads one object, without its status where that is not of its kind's form: then why.
+    ///
+    /// # Errors
+    /// As those of [`Cluster::find`], if it is not the status.
+    pub(crate) async fn find_readable<K: Kind>(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<(K, Option<String>)>> {
+        let kind = ApiResource::erase::<K>(&());
+        let found = self.one(&kind, namespace, name, Part::Whole).await?;
+        let Some(mut object) = found else {
+            return Ok(None);
+        };
+        let error = match serde_json::from_value::<K>(object.clone()) {
+            Ok(whole) => return Ok(Some((whole, None))),
+            Err(error) => error,
+        };
+        if let Some(fields) = object.as_object_mut() {
+            fields.remove("status");
+        }
+        let read = serde_json::from_value(object);
+        let read = read.map(|rest| Some((rest, Some(error.to_string()))));
+        read.with_context(|| format!("read {} {name}", kind.plural))
+    }
+
     /// Reads who and how old one object is, without its content. `None`: there is none.
     ///
     /// # Errors
@@ -238,17 +264,30 @@ pub(crate) async fn patiently<T>(
     what: &str,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T> {
-    match tokio::time::timeout(PATIENCE, request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(explain(what, error)),
-        Err(_) => bail!(
-            "ask for {what}: no answer in {} s; is this the right cluster, and does it run?",
-            PATIENCE.as_secs()
-        ),
-    }
+    in_time(what, request)
+        .await?
+        .map_err(|error| explain(what, error))
 }
 
-fn explain(what: &str, error: kube::Error) -> anyhow::Error {
+/// Waits for an answer of the API server, which may be a refusal, not for ever.
+///
+/// # Errors
+/// When there is none.
+pub(crate) async fn in_time<T>(
+    what: &str,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<kube::Result<T>> {
+    let answer = tokio::time::timeout(PATIENCE, request).await;
+    answer.map_err(|_| {
+        anyhow!(
+            "ask for {what}: no answer in {} s; is this the right cluster, and does it run?",
+            PATIENCE.as_secs()
+        )
+    })
+}
+
+/// What a refusal of the API server means.
+pub(crate) fn explain(what: &str, error: kube::Error) -> anyhow::Error {
     if let kube::Error::Api(status) = &error {
         let cure = match status.code {
             401 => "log in to the cluster anew",

@@ -3,6 +3,8 @@
 
 pub(crate) mod machine;
 
+use std::io::{Write, stderr};
+
 use anyhow::{Result, bail};
 use cluster_api::{Peer, PeerStatus};
 use kube::ResourceExt;
@@ -13,9 +15,12 @@ use serde::Serialize;
 use crate::cluster::{Cluster, Listed};
 use crate::health::{self, Living};
 use crate::output::{Answer, Output, render};
+use crate::printable::printable_lines;
 use crate::table::table;
 use crate::times::{age, date, now, unix};
 
+/// How much of a reason a row has room for.
+const REASON: usize = 80;
 /// How many names a message about an unknown one offers.
 const NAMES_OFFERED: usize = 20;
 
@@ -39,14 +44,19 @@ pub(crate) async fn run(
         listed.objects.sort_by_key(ResourceExt::name_any);
         return Ok(Answer::fine(all(&listed, output, now())?));
     };
-    match cluster.find::<Peer>(None, node.as_str()).await? {
-        Some(peer) => {
-            let living = health::living(cluster).await;
-            let text = render(&peer, output, |peer| report(peer, &living, now()))?;
-            Ok(Answer::fine(text))
-        }
-        None => bail!("{}", unknown(cluster, node).await),
+    let found = cluster.find_readable::<Peer>(None, node.as_str()).await?;
+    let Some((peer, unread)) = found else {
+        bail!("{}", unknown(cluster, node).await);
+    };
+    if let Some(reason) = &unread {
+        let text = format!("The status of {node} is left out, it cannot be read: {reason}");
+        writeln!(stderr(), "{}", printable_lines(&text))?;
     }
+    let living = health::living(cluster).await;
+    let text = render(&peer, output, |peer| {
+        report(peer, unread.as_deref(), &living, now())
+    })?;
+    Ok(Answer::fine(text))
 }
 
 /// What to say of a node that there is not.
@@ -94,6 +104,7 @@ fn all(listed: &Listed<Peer>, output: Output, now: UnixTime) -> Result<String> {
         let mut rows = vec![heading.into_iter().map(str::to_owned).collect()];
         rows.extend(listed.objects.iter().map(|peer| row(peer, output, now)));
         for (name, reason) in &listed.malformed {
+            let reason: String = reason.chars().take(REASON).collect();
             rows.push(vec![name.clone(), format!("malformed: {reason}")]);
         }
         table(&rows)
@@ -141,7 +152,7 @@ fn row(peer: &Peer, output: Output, now: UnixTime) -> Vec<String> {
     cells
 }
 
-fn report(peer: &Peer, living: &Living, now: UnixTime) -> String {
+fn report(peer: &Peer, unread: Option<&str>, living: &Living, now: UnixTime) -> String {
     let mut rows = vec![
         ("Node", peer.name_any()),
         ("UID", peer.spec.node_uid.clone()),
@@ -161,6 +172,7 @@ fn report(peer: &Peer, living: &Living, now: UnixTime) -> String {
         (
             "Well",
             match health::ailment(peer, living) {
+                Some(_) if unread.is_some() => "its daemon's report cannot be read".to_owned(),
                 Some(why) => format!("no: {why}"),
                 None if living.lacks(peer) => "its Node is gone".to_owned(),
                 None => "yes".to_owned(),
@@ -169,7 +181,13 @@ fn report(peer: &Peer, living: &Living, now: UnixTime) -> String {
     ];
     match &peer.status {
         Some(status) => rows.extend(status_rows(status, now)),
-        None => rows.push(("Daemon", "has reported nothing yet".to_owned())),
+        None => rows.push((
+            "Daemon",
+            match unread {
+                Some(reason) => format!("left out, it cannot be read: {reason}"),
+                None => "has reported nothing yet".to_owned(),
+            },
+        )),
     }
     let rows: Vec<Vec<String>> = rows
         .into_iter()

@@ -2,7 +2,8 @@
 
 use crate::printable::printable;
 
-/// Lays rows out in columns, two spaces apart; the first row is the heading.
+/// Lays rows out in columns, two spaces apart; the first row is the heading. The last cell of a row may
+/// be longer than its column.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows
         .iter()
@@ -11,6 +12,7 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
+            .filter(|row| row.len() > column + 1)
             .filter_map(|row| row.get(column))
             .map(|cell| cell.chars().count())
             .max()

@@ -11,7 +11,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 
 use super::manifest::kind;
-use crate::cluster::{Cluster, patiently};
+use crate::cluster::{Cluster, explain, in_time, patiently};
 use crate::names::FIELD_MANAGER;
 use crate::printable::printable;
 use crate::say;
@@ -49,8 +49,8 @@ pub(crate) async fn apply(cluster: &Cluster, object: &DynamicObject, mode: Mode)
         ..PatchParams::default()
     };
     let patch = Patch::Apply(object);
-    let sent = api.patch(&name, &parameters, &patch).await;
-    let after = match sent {
+    let sent = api.patch(&name, &parameters, &patch);
+    let after = match in_time(&title, sent).await? {
         // A dry run makes no namespace and no kind for what comes behind them.
         Err(kube::Error::Api(status)) if mode.dry_run && status.code == 404 => {
             return say(&format!(
@@ -62,7 +62,8 @@ pub(crate) async fn apply(cluster: &Cluster, object: &DynamicObject, mode: Mode)
              over ({})",
             status.message
         ),
-        other => read(patiently(&title, async { other }).await?, &title)?,
+        Ok(after) => read(after, &title)?,
+        Err(error) => return Err(explain(&title, error)),
     };
     let outcome = match &before {
         None => "created",

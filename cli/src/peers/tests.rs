@@ -5,8 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use node_identity::UnixTime;
 
-use super::{Peers, all, report};
+use super::{Peers, all, report, run};
 use crate::cluster::Listed;
+use crate::fake::{Fake, wait};
 use crate::health::Living;
 use crate::output::{Output, render};
 
@@ -66,7 +67,7 @@ fn bi16_what_a_daemon_says_of_itself_drives_no_terminal() {
     for output in [Output::Table, Output::Wide, Output::Json, Output::Yaml] {
         is_fit(&all(&listed, output, UnixTime(0)).unwrap());
         let one = render(&foreign(), output, |peer| {
-            report(peer, &living, UnixTime(0))
+            report(peer, Some(FOREIGN), &living, UnixTime(0))
         });
         is_fit(&one.unwrap());
     }
@@ -97,4 +98,39 @@ fn bi16_json_and_yaml_hold_the_same_values() {
         serde_saphyr::from_str::<serde_json::Value>(&yaml).unwrap(),
         written
     );
+}
+
+#[test]
+fn aw08_a_status_of_the_year_10000_hides_no_node() {
+    let fake = Fake::default();
+    let uid = "8d2d5c1e-98a1-4b4e-9d21-6f2f0d4c7a11";
+    let condition = r#"{"type": "Ready", "status": "True", "reason": "x", "message": "y",
+        "lastTransitionTime": "9999-12-31T23:59:59Z"}"#;
+    let object = format!(
+        r#"{{"metadata": {{"name": "bob"}}, "spec": {{"nodeUID": "{uid}", "identity": "Verified"}},
+            "status": {{"conditions": [{condition}]}}}}"#
+    );
+    fake.put("/apis/sotto.dev/v1alpha1/peers/bob", &object);
+    let name = "bob".parse().unwrap();
+
+    for output in [Output::Table, Output::Json] {
+        let shown = wait(async { run(&fake.cluster(), Some(&name), output).await });
+        let text = shown.unwrap().text;
+        assert!(text.contains(uid), "{text}");
+        assert_eq!(text.contains("cannot be read"), output == Output::Table);
+    }
+}
+
+#[test]
+fn a_long_reason_leaves_the_other_rows_narrow() {
+    let listed = Listed {
+        objects: vec![Peer::new("alice", PeerSpec::default())],
+        malformed: vec![("mallory".to_owned(), "x".repeat(5_000))],
+    };
+
+    let table = all(&listed, Output::Table, UnixTime(0)).unwrap();
+
+    let lengths: Vec<usize> = table.lines().map(str::len).collect();
+    assert!(lengths.iter().all(|length| *length < 130), "{table}");
+    assert!(table.contains("alice    Pending   -"), "{table}");
 }
