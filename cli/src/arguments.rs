@@ -155,10 +155,10 @@ pub(crate) struct InstallArguments {
     #[arg(long, value_enum, value_name = "WHO")]
     pub(crate) pod_ranges_from: Option<RangesFrom>,
     /// The largest IPv4 pod range that a node may have, and the size of those that Sotto gives out, in
-    /// bits of its prefix. As installed, else 24.
+    /// bits of its prefix. As installed, else as all nodes have it, else 24.
     #[arg(long, value_name = "BITS", value_parser = value_parser!(u8).range(1..=30))]
     pub(crate) node_prefix_length_ipv4: Option<u8>,
-    /// The same of IPv6. As installed, else 64.
+    /// The same of IPv6. As installed, else as all nodes have it, else 64.
     #[arg(long, value_name = "BITS", value_parser = value_parser!(u8).range(1..=126))]
     pub(crate) node_prefix_length_ipv6: Option<u8>,
     /// The label of the nodes that the controller may run on, under node-restriction.kubernetes.io/,

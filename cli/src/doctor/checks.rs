@@ -3,10 +3,13 @@
 mod network;
 mod nodes;
 
+use std::collections::BTreeMap;
+
 use cluster_api::RevocationList;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use node_identity::UnixTime;
 
@@ -14,16 +17,23 @@ use super::facts::Facts;
 use super::{Check, Outcome};
 use crate::cluster::{Listed, Seen};
 use crate::health;
-use crate::names::{NODE, SUPPORTED};
+use crate::names::{LEDGER_SECRET, NODE, ROOT_SECRET, SUPPORTED};
 use crate::roots;
+use crate::settings;
+use crate::settings::controller::{InstalledController, RangesFrom};
 
 /// How many names a check gives.
 const NAMED: usize = 5;
+/// Where `kubectl apply` keeps what it applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// What makes good what an installation lacks: by Helm it is another command.
+const AGAIN: &str = "install again, as it was installed";
 /// The version of the kinds that this program speaks.
 const VERSION: &str = "v1alpha1";
 
 /// All checks but the API server's own.
 pub(crate) fn all(facts: &Facts, now: UnixTime) -> Vec<Check> {
+    let (told, unread) = controller(&facts.deployment);
     let mut checks: Vec<Check> = facts
         .definitions
         .iter()
@@ -38,18 +48,29 @@ pub(crate) fn all(facts: &Facts, now: UnixTime) -> Vec<Check> {
             "accounts, roles and bindings are there",
             &facts.missing_rights,
         ),
-        secrets(&facts.missing_secrets),
+        secrets(&facts.secrets, told.as_ref()),
         lease(&facts.lease, now),
         deployment(&facts.deployment),
     ]);
+    checks.extend(root_copied(&facts.secrets));
+    checks.extend(unread);
     checks.extend(lists(&facts.lists, now));
     let daemon_set = own_daemon_set(facts);
     checks.push(daemons(&daemon_set));
-    checks.extend(nodes::all(&facts.nodes, &facts.peers, &facts.living));
+    let ranges_from = told
+        .as_ref()
+        .map_or_else(RangesFrom::default, |told| told.ranges_from);
+    checks.extend(nodes::all(
+        &facts.nodes,
+        &facts.peers,
+        &facts.living,
+        ranges_from,
+    ));
     checks.extend(network::ranges(
         &daemon_set,
         &facts.nodes,
         &facts.service_ranges,
+        &told.unwrap_or_default(),
     ));
     checks.push(network::others(&facts.daemon_sets));
     checks.push(network::policies(&facts.network_policies));
@@ -74,6 +95,10 @@ pub(crate) fn version(found: &Seen<(String, String)>) -> Check {
     Check::new(what, outcome, &text)
 }
 
+fn absent() -> String {
+    format!("not there: see `sotto install`, or {AGAIN}")
+}
+
 /// A check whose facts this user may not see.
 fn unseen(what: &str, error: &str) -> Check {
     Check::new(what, Outcome::Warn, &format!("not checked: {error}"))
@@ -83,7 +108,7 @@ fn definition(name: &str, found: &Seen<Option<CustomResourceDefinition>>) -> Che
     let what = format!("the kind {name} is served in {VERSION}");
     let found = match found {
         Ok(Some(found)) => found,
-        Ok(None) => return Check::new(&what, Outcome::Fail, "not there: run `sotto install`"),
+        Ok(None) => return Check::new(&what, Outcome::Fail, &absent()),
         Err(error) => return unseen(&what, error),
     };
     let version = found.spec.versions.iter().find(|one| one.name == VERSION);
@@ -115,27 +140,73 @@ fn presence(what: &str, missing: &Seen<Vec<String>>) -> Check {
         Ok(missing) => Check::new(
             what,
             Outcome::Fail,
-            &format!("missing: {}; run `sotto install`", missing.join(", ")),
+            &format!("missing: {}; {AGAIN}", missing.join(", ")),
         ),
         Err(error) => unseen(what, error),
     }
 }
 
-fn secrets(missing: &Seen<Vec<String>>) -> Check {
-    let what = "the Secrets of root and ledger are there";
-    match missing {
-        Ok(missing) if missing.is_empty() => Check::new(what, Outcome::Ok, ""),
-        Ok(missing) => Check::new(
-            what,
-            Outcome::Fail,
-            &format!(
-                "missing: {}; put back the backup, or, if Sotto is new here, see `sotto root create` \
-                 (well if the controller has its root as files)",
-                missing.join(", ")
-            ),
-        ),
-        Err(error) => unseen(what, error),
+/// What the controller was told, as far as that can be read.
+fn controller(found: &Seen<Option<Deployment>>) -> (Option<InstalledController>, Option<Check>) {
+    // Told already by another check.
+    let Ok(Some(deployment)) = found else {
+        return (None, None);
+    };
+    match settings::controller::read(deployment) {
+        Ok(told) => (Some(told), None),
+        Err(reason) => {
+            let what = "the controller's settings can be read";
+            let found = format!("{reason}: was the Deployment changed by hand?");
+            (None, Some(Check::new(what, Outcome::Warn, &found)))
+        }
     }
+}
+
+fn secrets(
+    found: &Seen<BTreeMap<&'static str, ObjectMeta>>,
+    told: Option<&InstalledController>,
+) -> Check {
+    let in_files = told.is_some_and(|told| told.root_directory.path().is_some());
+    let (what, wanted) = if in_files {
+        let what = "the Secret of the ledger is there (the root is in files)";
+        (what, &[LEDGER_SECRET][..])
+    } else {
+        let what = "the Secrets of root and ledger are there";
+        (what, &[ROOT_SECRET, LEDGER_SECRET][..])
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return unseen(what, error),
+    };
+    let missing: Vec<String> = wanted
+        .iter()
+        .filter(|name| !found.contains_key(*name))
+        .map(|name| format!("Secret {name}"))
+        .collect();
+    if missing.is_empty() {
+        return Check::new(what, Outcome::Ok, "");
+    }
+    Check::new(
+        what,
+        Outcome::Fail,
+        &format!(
+            "missing: {}; put back the backup, or, if Sotto is new here, see `sotto root create`",
+            missing.join(", ")
+        ),
+    )
+}
+
+/// `kubectl apply` keeps what it applied in an annotation, and so another copy of the root key.
+fn root_copied(found: &Seen<BTreeMap<&'static str, ObjectMeta>>) -> Option<Check> {
+    let metadata = found.as_ref().ok()?.get(ROOT_SECRET)?;
+    let annotations = metadata.annotations.as_ref()?;
+    annotations.contains_key(LAST_APPLIED).then(|| {
+        let found = format!(
+            "`kubectl apply` has copied it into an annotation: remove that with `kubectl \
+             --namespace sotto-system annotate secret {ROOT_SECRET} {LAST_APPLIED}-`"
+        );
+        Check::new("the root key is in its entry alone", Outcome::Warn, &found)
+    })
 }
 
 fn lease(found: &Seen<Option<Lease>>, now: UnixTime) -> Check {
@@ -153,7 +224,7 @@ fn deployment(found: &Seen<Option<Deployment>>) -> Check {
     let what = "every controller is ready";
     let found = match found {
         Ok(Some(found)) => found,
-        Ok(None) => return Check::new(what, Outcome::Fail, "not there: run `sotto install`"),
+        Ok(None) => return Check::new(what, Outcome::Fail, &absent()),
         Err(error) => return unseen(what, error),
     };
     let wanted = found
@@ -237,7 +308,7 @@ fn daemons(found: &Seen<Option<DaemonSet>>) -> Check {
     let what = "a daemon is ready on every node";
     let found = match found {
         Ok(Some(found)) => found,
-        Ok(None) => return Check::new(what, Outcome::Fail, "not there: run `sotto install`"),
+        Ok(None) => return Check::new(what, Outcome::Fail, &absent()),
         Err(error) => return unseen(what, error),
     };
     let Some(status) = &found.status else {

@@ -1,5 +1,7 @@
 //! What the doctor looks at. Each thing for itself: a right that this user lacks hides one alone.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use cluster_api::{Peer, RevocationList};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
@@ -8,6 +10,7 @@ use k8s_openapi::api::core::v1::{Node, Secret, ServiceAccount};
 use k8s_openapi::api::networking::v1::{NetworkPolicy, ServiceCIDR};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::core::ApiResource;
@@ -22,7 +25,8 @@ pub(crate) struct Facts {
     pub(crate) definitions: Vec<(String, Seen<Option<CustomResourceDefinition>>)>,
     pub(crate) missing_policies: Seen<Vec<String>>,
     pub(crate) missing_rights: Seen<Vec<String>>,
-    pub(crate) missing_secrets: Seen<Vec<String>>,
+    /// Metadata of the Secrets that are there, by name.
+    pub(crate) secrets: Seen<BTreeMap<&'static str, ObjectMeta>>,
     pub(crate) lease: Seen<Option<Lease>>,
     pub(crate) lists: Seen<Listed<RevocationList>>,
     pub(crate) daemon_sets: Seen<Listed<DaemonSet>>,
@@ -57,7 +61,7 @@ pub(crate) async fn look(cluster: &Cluster) -> Facts {
         definitions,
         missing_policies: seen(missing_policies(cluster).await),
         missing_rights: seen(missing_rights(cluster).await),
-        missing_secrets: seen(missing_secrets(cluster).await),
+        secrets: seen(secrets(cluster).await),
         lease: seen(cluster.find(namespace, CONTROLLER).await),
         lists: list(cluster).await,
         daemon_sets: list(cluster).await,
@@ -99,17 +103,16 @@ async fn missing_rights(cluster: &Cluster) -> Result<Vec<String>> {
 }
 
 /// By their metadata: a doctor reads no keys.
-async fn missing_secrets(cluster: &Cluster) -> Result<Vec<String>> {
+async fn secrets(cluster: &Cluster) -> Result<BTreeMap<&'static str, ObjectMeta>> {
     let namespace = Some(cluster.namespace.as_str());
-    let secrets = ApiResource::erase::<Secret>(&());
-    missing(
-        cluster,
-        &[
-            (&secrets, namespace, ROOT_SECRET),
-            (&secrets, namespace, LEDGER_SECRET),
-        ],
-    )
-    .await
+    let kind = ApiResource::erase::<Secret>(&());
+    let mut found = BTreeMap::new();
+    for name in [ROOT_SECRET, LEDGER_SECRET] {
+        if let Some(metadata) = cluster.find_metadata(&kind, namespace, name).await? {
+            found.insert(name, metadata);
+        }
+    }
+    Ok(found)
 }
 
 async fn missing(

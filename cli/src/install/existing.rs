@@ -4,7 +4,6 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::ApiResource;
 use node_identity::RootCertificate;
@@ -93,18 +92,17 @@ fn certificate(secret: &Secret) -> Result<RootCertificate> {
         .with_context(|| format!("read the Secret {ROOT_SECRET}: put back its backup"))
 }
 
+/// The kinds do not tell: Helm leaves them, and says for ever that they are its own.
 async fn refuse_helm(cluster: &Cluster) -> Result<()> {
     let namespace = Some(cluster.namespace.as_str());
     let daemon_set = ApiResource::erase::<DaemonSet>(&());
     let deployment = ApiResource::erase::<Deployment>(&());
     let role = ApiResource::erase::<ClusterRole>(&());
-    let definition = ApiResource::erase::<CustomResourceDefinition>(&());
     for (kind, namespace, name) in [
         (&daemon_set, namespace, NODE),
         (&deployment, namespace, CONTROLLER),
         (&role, None, NODE),
         (&role, None, CONTROLLER),
-        (&definition, None, "peers.sotto.dev"),
     ] {
         let found = cluster.find_metadata(kind, namespace, name).await?;
         if let Some(release) = found.as_ref().and_then(helm_release) {

@@ -92,8 +92,11 @@ pub(crate) async fn make(
     let (pod_ranges, pods_source) = settle(&pods_question, arguments).await?;
     let (service_ranges, services_source) = settle(&services_question, arguments).await?;
     let (underlay_ranges, underlay_source) = settle(&underlay_question, arguments).await?;
-    let controller = controller(arguments, existing.controller.as_ref(), &pins);
+    let mut controller = controller(arguments, existing.controller.as_ref(), &pins);
     if controller.ranges_from == RangesFrom::Node {
+        if existing.controller.is_none() {
+            notes.extend(raise(&mut controller.prefix_lengths, arguments, addresses));
+        }
         notes.extend(of_nodes(
             &addresses.of_nodes,
             &pod_ranges,
@@ -120,6 +123,29 @@ pub(crate) async fn make(
     })
 }
 
+/// Lets nodes have ranges as large as they have, where nobody said how large those may be.
+fn raise(
+    lengths: &mut PrefixLengths,
+    arguments: &InstallArguments,
+    addresses: &Addresses,
+) -> Option<String> {
+    let found = ranges::common_lengths(&addresses.of_nodes);
+    let before = *lengths;
+    if arguments.node_prefix_length_ipv4.is_none() {
+        lengths.ipv4 = found.ipv4;
+    }
+    if arguments.node_prefix_length_ipv6.is_none() {
+        lengths.ipv6 = found.ipv6;
+    }
+    (before != *lengths).then(|| {
+        format!(
+            "a node may have an IPv4 /{} or an IPv6 /{}, as the nodes have now; give \
+             --node-prefix-length-ipv4, -ipv6 to change it",
+            lengths.ipv4, lengths.ipv6
+        )
+    })
+}
+
 /// Which nodes would stay pending for the pod ranges that they have.
 fn of_nodes(
     nodes: &[(String, Vec<IpNetwork>)],
@@ -127,9 +153,7 @@ fn of_nodes(
     lengths: PrefixLengths,
 ) -> Vec<String> {
     let outside = ranges::outside(nodes, pod_ranges);
-    let is_large = |range: &IpNetwork| range.prefix() < lengths.of(range);
-    let large = nodes.iter().filter(|(_, own)| own.iter().any(is_large));
-    let large: Vec<&str> = large.map(|(name, _)| name.as_str()).collect();
+    let large = ranges::larger(nodes, lengths);
     let note = |(names, what): (Vec<&str>, &str)| {
         let first = names.first()?;
         Some(format!(
@@ -252,7 +276,8 @@ fn controller(
     }
 }
 
-/// Another registry stays: the person chose it because the usual one cannot be reached.
+/// Another repository stays: the person chose it because the usual one cannot be reached. So does a
+/// digest, which was chosen with care.
 fn image(
     arguments: &InstallArguments,
     existing: &Existing,
@@ -261,18 +286,23 @@ fn image(
     if let Some(given) = &arguments.image {
         return given.parse();
     }
-    let usual = IMAGE
-        .rsplit_once(':')
-        .map_or(IMAGE, |(repository, _)| repository);
     let installed = existing.installed.as_ref().map(|one| one.image.as_str());
     match installed {
-        Some(image) if !image.starts_with(usual) => {
+        Some(image) if image.contains('@') || repository(image) != repository(IMAGE) => {
             notes.push(format!(
                 "the installed image {image} stays; give --image to change it"
             ));
             image.parse()
         }
         Some(_) | None => IMAGE.parse(),
+    }
+}
+
+/// An image without its tag; the name of a registry may have a port.
+fn repository(image: &str) -> &str {
+    match image.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        Some(_) | None => image,
     }
 }
 

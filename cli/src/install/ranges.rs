@@ -11,6 +11,7 @@ use kube::api::ListParams;
 use node_identity::{contains, overlap, parse_network};
 
 use crate::cluster::{Cluster, Listed, seen};
+use crate::settings::controller::PrefixLengths;
 
 /// The smallest range that is proposed for the nodes' own addresses: a guess at a subnet.
 const SUBNET: (u8, u8) = (24, 64);
@@ -195,6 +196,38 @@ pub(crate) fn outside<'a>(
         .filter(|(_, own)| !own.iter().all(covered))
         .map(|(name, _)| name.as_str())
         .collect()
+}
+
+/// The nodes with a pod range larger than one node may have.
+pub(crate) fn larger(of_nodes: &[(String, Vec<IpNetwork>)], lengths: PrefixLengths) -> Vec<&str> {
+    let is_large = |range: &IpNetwork| range.prefix() < lengths.of(range);
+    of_nodes
+        .iter()
+        .filter(|(_, own)| own.iter().any(is_large))
+        .map(|(name, _)| name.as_str())
+        .collect()
+}
+
+/// How large a pod range of a node may be where nothing was said: as usual, or, in a family in which
+/// every node's is as large as every other's, as these are.
+pub(crate) fn common_lengths(of_nodes: &[(String, Vec<IpNetwork>)]) -> PrefixLengths {
+    let usual = PrefixLengths::default();
+    let common = |is_ipv4: bool, usual: u8| {
+        let ranges = of_nodes.iter().flat_map(|(_, own)| own);
+        let mut lengths = ranges
+            .filter(|range| range.is_ipv4() == is_ipv4)
+            .map(IpNetwork::prefix);
+        let first = lengths.next().unwrap_or(usual);
+        if lengths.all(|length| length == first) {
+            usual.min(first)
+        } else {
+            usual
+        }
+    };
+    PrefixLengths {
+        ipv4: common(true, usual.ipv4),
+        ipv6: common(false, usual.ipv6),
+    }
 }
 
 #[cfg(test)]

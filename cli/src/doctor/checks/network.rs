@@ -10,8 +10,11 @@ use node_identity::{PodCidr, contains};
 use super::{named, unseen};
 use crate::cluster::{Listed, Seen};
 use crate::doctor::{Check, Outcome};
-use crate::install::ranges::{outside, pod_ranges, service_ranges};
+use crate::install::ranges::{larger, outside, pod_ranges, service_ranges};
 use crate::settings;
+use crate::settings::controller::{InstalledController, PrefixLengths, RangesFrom};
+
+const PODS_INSIDE: &str = "nodes' pod ranges lie in the daemons'";
 
 /// DaemonSets of other pod networks, as their own manifests name them.
 const OTHERS: [&str; 14] = [
@@ -36,6 +39,7 @@ pub(super) fn ranges(
     daemon_set: &Seen<Option<DaemonSet>>,
     nodes: &Seen<Listed<Node>>,
     services: &Seen<Listed<ServiceCIDR>>,
+    controller: &InstalledController,
 ) -> Vec<Check> {
     let what = "the daemons' settings can be read";
     let installed = match daemon_set {
@@ -64,10 +68,13 @@ pub(super) fn ranges(
             found,
         ));
     }
-    checks.push(match nodes {
-        Ok(nodes) => pods_inside(&nodes.objects, &pods),
-        Err(error) => unseen("nodes' pod ranges lie in the daemons'", error),
-    });
+    // Where the controller gives out ranges, those of Nodes are another network's.
+    if controller.ranges_from == RangesFrom::Node {
+        checks.push(match nodes {
+            Ok(nodes) => pods_inside(&nodes.objects, &pods, controller.prefix_lengths),
+            Err(error) => unseen(PODS_INSIDE, error),
+        });
+    }
     checks.push(match services {
         Ok(services) => services_inside(&services.objects, &installed.service_ranges),
         Err(error) => unseen("Services lie in the daemons' ranges", error),
@@ -75,19 +82,32 @@ pub(super) fn ranges(
     checks
 }
 
-fn pods_inside(nodes: &[Node], pods: &[IpNetwork]) -> Check {
-    let what = "nodes' pod ranges lie in the daemons'";
+fn pods_inside(nodes: &[Node], pods: &[IpNetwork], lengths: PrefixLengths) -> Check {
+    let what = PODS_INSIDE;
     let of_nodes: Vec<_> = nodes.iter().map(pod_ranges).collect();
     let outside: Vec<String> = outside(&of_nodes, pods)
         .into_iter()
         .map(str::to_owned)
         .collect();
-    if outside.is_empty() {
+    if !outside.is_empty() {
+        let found = format!(
+            "those of {} do not: give all of them with `sotto install --pod-range` \
+             (`clusterPodRanges` of the chart)",
+            named(&outside)
+        );
+        return Check::new(what, Outcome::Fail, &found);
+    }
+    let large: Vec<String> = larger(&of_nodes, lengths)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    if large.is_empty() {
         return Check::new(what, Outcome::Ok, "");
     }
     let found = format!(
-        "those of {} do not: run `sotto install --pod-range` with all of them",
-        named(&outside)
+        "those of {} are larger than one node's may be: allow it with `sotto install \
+         --node-prefix-length-ipv4` or `-ipv6` (`nodePrefixLengths` of the chart)",
+        named(&large)
     );
     Check::new(what, Outcome::Fail, &found)
 }
@@ -104,7 +124,8 @@ fn services_inside(objects: &[ServiceCIDR], told: &[IpNetwork]) -> Check {
         return Check::new(what, Outcome::Ok, "");
     }
     let found = format!(
-        "{} do not: run `sotto install --service-range` with all of them",
+        "{} do not: give all of them with `sotto install --service-range` (`serviceRanges` of the \
+         chart)",
         named(&missing)
     );
     Check::new(what, Outcome::Fail, &found)

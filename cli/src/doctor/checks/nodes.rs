@@ -10,15 +10,17 @@ use super::{named, unseen};
 use crate::cluster::{Listed, Seen};
 use crate::doctor::{Check, Outcome};
 use crate::health::{self, Living};
+use crate::settings::controller::RangesFrom;
 
 /// Nodes without pod ranges, without a peer, and peers that are not well.
 pub(super) fn all(
     nodes: &Seen<Listed<Node>>,
     peers: &Seen<Listed<Peer>>,
     living: &Living,
+    ranges_from: RangesFrom,
 ) -> Vec<Check> {
     let mut checks = match nodes {
-        Ok(nodes) => with_ranges(nodes),
+        Ok(nodes) => with_ranges(nodes, ranges_from),
         Err(error) => vec![unseen("every node has a pod range", error)],
     };
     match (nodes, peers) {
@@ -34,12 +36,16 @@ pub(super) fn all(
     checks
 }
 
-fn with_ranges(nodes: &Listed<Node>) -> Vec<Check> {
+fn with_ranges(nodes: &Listed<Node>, ranges_from: RangesFrom) -> Vec<Check> {
     let unread = nodes.malformed.iter().map(|(name, reason)| {
         let what = format!("Node {name} can be read");
         Check::new(&what, Outcome::Warn, &format!("not checked: {reason}"))
     });
-    unread.chain([all_with_ranges(&nodes.objects)]).collect()
+    let own = match ranges_from {
+        RangesFrom::Node => Some(all_with_ranges(&nodes.objects)),
+        RangesFrom::Controller => None,
+    };
+    unread.chain(own).collect()
 }
 
 fn all_with_ranges(nodes: &[Node]) -> Check {
@@ -62,8 +68,8 @@ fn all_with_ranges(nodes: &[Node]) -> Check {
         what,
         Outcome::Fail,
         &format!(
-            "{} have none: does kube-controller-manager run with --allocate-node-cidrs? (well if \
-             the controller has pod_ranges = \"controller\")",
+            "{} have none: does kube-controller-manager run with --allocate-node-cidrs? or should \
+             Sotto give them out (`sotto install --pod-ranges-from`, `podRangesFrom` of the chart)?",
             named(&missing)
         ),
     )

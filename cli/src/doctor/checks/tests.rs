@@ -1,9 +1,9 @@
 //! A cluster in order, and each thing that can be wrong with it.
 
 use cluster_api::{IdentityState, Peer, PeerSpec, PeerStatus};
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use node_identity::UnixTime;
 use serde_json::json;
@@ -68,6 +68,25 @@ fn daemon_set(namespace: &str, name: &str, ready: i32) -> DaemonSet {
     }))
 }
 
+/// Two controllers with these settings more.
+fn controller(settings: &str, volumes: &serde_json::Value) -> Deployment {
+    let settings = format!("[kubernetes]\n{settings}");
+    made(json!({
+        "spec": { "replicas": 2, "selector": {}, "template": { "spec": {
+            "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{ "matchExpressions": [{
+                    "key": "node-role.kubernetes.io/control-plane", "operator": "Exists",
+                }] }],
+            } } },
+            "containers": [{
+                "name": "sotto-controller", "args": ["run", "--settings", settings],
+            }],
+            "volumes": volumes,
+        } } },
+        "status": { "readyReplicas": 2 },
+    }))
+}
+
 /// A cluster of two nodes in which all is well but the roots, which other tests make.
 fn facts() -> Facts {
     let definitions = cluster_api::crds().map(|mut definition| {
@@ -81,7 +100,11 @@ fn facts() -> Facts {
         definitions: definitions.into(),
         missing_policies: Ok(vec![]),
         missing_rights: Ok(vec![]),
-        missing_secrets: Ok(vec![]),
+        secrets: Ok([
+            ("sotto-root", ObjectMeta::default()),
+            ("sotto-ledger", ObjectMeta::default()),
+        ]
+        .into()),
         lease: Ok(Some(made(json!({ "spec": {
             "holderIdentity": "sotto-controller-1",
             "leaseDurationSeconds": 15,
@@ -89,10 +112,7 @@ fn facts() -> Facts {
         } })))),
         lists: Err("not of these tests".to_owned()),
         daemon_sets: Ok(listed(vec![daemon_set("sotto-system", "sotto-node", 2)])),
-        deployment: Ok(Some(made(json!({
-            "spec": { "replicas": 2, "selector": {}, "template": {} },
-            "status": { "readyReplicas": 2 },
-        })))),
+        deployment: Ok(Some(controller("", &json!([])))),
         nodes: Ok(listed(vec![
             node("alice", &["10.244.1.0/24"]),
             node("bob", &["10.244.2.0/24"]),
@@ -159,8 +179,11 @@ fn what_is_missing_is_named_with_its_cure() {
     );
     let text = failure(|facts| facts.missing_policies = Ok(vec!["a policy".to_owned()]));
     assert!(text.contains("missing: a policy"), "{text}");
-    let text = failure(|facts| facts.missing_secrets = Ok(vec!["Secret sotto-root".to_owned()]));
-    assert!(text.contains("put back the backup"), "{text}");
+    for secret in ["sotto-root", "sotto-ledger"] {
+        let text = failure(|facts| drop(facts.secrets.as_mut().unwrap().remove(secret)));
+        let cure = format!("{secret}; put back the backup");
+        assert!(text.contains(&cure), "{text}");
+    }
     let text = failure(|facts| facts.deployment = Ok(None));
     assert!(text.contains("every controller"), "{text}");
 }
@@ -208,6 +231,10 @@ fn nodes_and_peers_that_are_not_well_are_named() {
         facts.nodes = Ok(listed(vec![node("alice", &["10.245.0.0/24"])]));
     });
     assert!(text.contains("--pod-range"), "{text}");
+    let text = failure(|facts| {
+        facts.nodes = Ok(listed(vec![node("alice", &["10.244.0.0/23"])]));
+    });
+    assert!(text.contains("--node-prefix-length-ipv4"), "{text}");
     let text = failure(|facts| {
         facts.peers.as_mut().unwrap().objects[1] = peer("bob", IdentityState::Verified, "False");
     });
@@ -305,9 +332,46 @@ fn another_network_and_unenforced_policies_are_warnings() {
 #[test]
 fn what_this_user_may_not_see_is_a_warning() {
     let mut facts = facts();
-    facts.missing_secrets = Err("this user may not".to_owned());
+    facts.secrets = Err("this user may not".to_owned());
     facts.nodes = Err("this user may not".to_owned());
 
     assert_eq!(bad(&facts, Outcome::Fail), Vec::<String>::new());
     assert!(bad(&facts, Outcome::Warn).len() > 3);
+}
+
+#[test]
+fn an_installation_without_ranges_of_nodes_or_secret_of_the_root_is_in_order() {
+    let mut facts = facts();
+    facts.nodes = Ok(listed(vec![
+        node("alice", &[]),
+        node("bob", &["10.245.0.0/16"]),
+    ]));
+    facts.secrets.as_mut().unwrap().remove("sotto-root");
+    let volumes = json!([{ "name": "root", "hostPath": { "path": "/etc/sotto-root" } }]);
+    facts.deployment = Ok(Some(controller(
+        "pod_ranges_from = \"controller\"",
+        &volumes,
+    )));
+
+    assert_eq!(bad(&facts, Outcome::Fail), Vec::<String>::new());
+}
+
+#[test]
+fn a_root_key_in_an_annotation_and_a_deployment_of_others_are_warnings() {
+    let mut facts = facts();
+    let root = facts.secrets.as_mut().unwrap().get_mut("sotto-root");
+    let applied = "kubectl.kubernetes.io/last-applied-configuration".to_owned();
+    root.unwrap().annotations = Some([(applied, "{}".to_owned())].into());
+    facts.deployment = Ok(Some(made(json!({
+        "spec": { "replicas": 2, "selector": {}, "template": {} },
+        "status": { "readyReplicas": 2 },
+    }))));
+
+    let warnings = bad(&facts, Outcome::Warn).join("\n");
+
+    assert!(
+        warnings.contains("annotate secret sotto-root"),
+        "{warnings}"
+    );
+    assert!(warnings.contains("changed by hand"), "{warnings}");
 }

@@ -325,3 +325,53 @@ fn a_controller_that_gives_out_ranges_minds_no_nodes_own() {
     assert_eq!(plan.values.controller.ranges_from, RangesFrom::Controller);
     assert!(plan.notes.is_empty(), "{:?}", plan.notes);
 }
+
+#[test]
+fn nodes_with_larger_ranges_than_usual_are_let_in_where_all_have_them() {
+    let mut addresses = certain();
+    let node = |name: &str, range: &str| (name.to_owned(), vec![range.parse().unwrap()]);
+    addresses.of_nodes = vec![node("alice", "10.0.0.0/23"), node("bob", "10.0.2.0/23")];
+    let lengths = |plan: &Plan| plan.values.controller.prefix_lengths;
+
+    let found = plan(&[], &nothing(), &addresses).unwrap();
+    assert_eq!(lengths(&found), PrefixLengths { ipv4: 23, ipv6: 64 });
+    assert!(found.notes[0].contains("/23"), "{:?}", found.notes);
+
+    let given = ["--node-prefix-length-ipv4", "24"];
+    let given = plan(&given, &nothing(), &addresses).unwrap();
+    assert_eq!(lengths(&given), PrefixLengths::default());
+    assert!(given.notes[0].contains("stay pending"), "{:?}", given.notes);
+
+    // One that stands out may have made its Node itself.
+    addresses.of_nodes.push(node("mallory", "10.0.128.0/17"));
+    let mixed = plan(&[], &nothing(), &addresses).unwrap();
+    assert_eq!(lengths(&mixed), PrefixLengths::default());
+    assert!(mixed.notes[0].contains("stay pending"), "{:?}", mixed.notes);
+}
+
+#[test]
+fn only_a_tag_of_the_usual_repository_is_replaced() {
+    let usual = "ghcr.io/sotto-dev/sotto";
+    let digest = format!("{usual}@sha256:{}", "a".repeat(64));
+    let pinned = format!("{usual}:v1@sha256:{}", "a".repeat(64));
+    for (image, stays) in [
+        (format!("{usual}:v1").as_str(), false),
+        (usual, false),
+        (&digest, true),
+        (&pinned, true),
+        ("ghcr.io/sotto-dev/sotto-mirror:1", true),
+        ("localhost:5000/sotto", true),
+    ] {
+        let existing = Existing {
+            installed: Some(Installed {
+                image: image.to_owned(),
+                ..installed(root(1).pin())
+            }),
+            ..nothing()
+        };
+        let plan = plan(&[], &existing, &certain()).unwrap();
+        let kept = plan.values.image.to_string() == image;
+        let told = plan.notes.iter().any(|note| note.contains("image"));
+        assert_eq!((kept, told), (stays, stays), "{image}");
+    }
+}
