@@ -62,7 +62,8 @@ impl NewRoot {
         }
     }
 
-    /// Both Secrets as `kubectl apply` takes them.
+    /// Both Secrets as `kubectl create` takes them. `kubectl apply` alone would write the key into an
+    /// annotation of its Secret too.
     fn to_yaml(&self) -> Result<Zeroizing<String>> {
         let mut text = Zeroizing::new(String::with_capacity(4096));
         for secret in [&self.ledger, &self.root] {
@@ -107,7 +108,9 @@ pub(crate) fn create(arguments: &RootArguments, namespace: &str) -> Result<Answe
             writeln!(
                 stderr(),
                 "Wrote {}. Keep a copy offline: without it no node can be certified again. Put it \
-                 into the cluster with `kubectl apply -f`. The pin, for `sotto install --pin`:",
+                 into the cluster with `kubectl create -f`, or, in place of another root, with \
+                 `kubectl apply --server-side --force-conflicts -f`. The pin, for `sotto install \
+                 --pin`:",
                 path.display()
             )?;
         }

@@ -74,16 +74,10 @@ fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Re
     let api = ApiServer::start(lab)?;
     let place = api.place();
     api.kubectl(&["create", "namespace", NAMESPACE])?;
-    for secret in ["sotto-root", "sotto-ledger"] {
-        api.kubectl(&[
-            "create",
-            "secret",
-            "generic",
-            secret,
-            "--namespace",
-            NAMESPACE,
-        ])?;
-    }
+    place.shell("mkdir /run/root")?;
+    let (_, pin) = sotto(place, &["root", "create", "--out-directory", "/run/root"])?;
+    let pin = pin.lines().last().unwrap_or_default();
+    api.kubectl(&["create", "-f", "/run/root/sotto-root.yaml"])?;
     let wide = "pod-security.kubernetes.io/enforce=privileged";
     api.kubectl(&["label", "namespace", NAMESPACE, wide])?;
     run(place, &[&["install", "sotto", CHART], &OWN[..]].concat())?;
@@ -104,7 +98,8 @@ fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Re
     ensure!(daemon.contains("lanes = 3"), "{daemon}");
 
     kinds_have_their_short_names(&api)?;
-    sotto_leaves_what_helm_installed(place)?;
+    let (code, said) = install(place, pin)?;
+    ensure!(code == 1 && said.contains("helm upgrade"), "{said}");
     run(place, &["uninstall", "sotto"])?;
     api.kubectl(&[
         "get",
@@ -118,7 +113,9 @@ fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Re
     let left = api.kubectl(&["get", "daemonset,deployment", "-n", NAMESPACE, "-o", "name"])?;
     ensure!(left.is_empty(), "{left}");
 
-    helm_leaves_what_sotto_install_applied(&api)
+    let (code, said) = install(place, pin)?;
+    ensure!(code == 0 && said.contains("Installed"), "{said}");
+    helm_leaves_what_sotto_install_applied(place)
 }
 
 /// Those that the documentation names.
@@ -139,41 +136,20 @@ fn kinds_have_their_short_names(api: &ApiServer) -> Result<()> {
 }
 
 /// What `sotto install` has applied is not Helm's to take over.
-fn helm_leaves_what_sotto_install_applied(api: &ApiServer) -> Result<()> {
-    let manifest = include_str!("../../deploy/sotto.yaml");
-    api.kubectl_with_input(
-        &[
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "--filename=-",
-        ],
-        manifest,
-    )?;
-    let said = refusal(
-        api.place(),
-        &[&["install", "sotto", CHART], &OWN[..]].concat(),
-    )?;
+fn helm_leaves_what_sotto_install_applied(place: &Place) -> Result<()> {
+    let said = refusal(place, &[&["install", "sotto", CHART], &OWN[..]].concat())?;
     ensure!(said.contains("ownership"), "{said}");
     Ok(())
 }
 
-fn sotto_leaves_what_helm_installed(place: &Place) -> Result<()> {
-    let pin = format!("sha256:{}", "7".repeat(64));
+/// Runs `sotto install` without Helm.
+fn install(place: &Place, pin: &str) -> Result<(i32, String)> {
     let ranges = [
         "--pod-range",
         "10.244.0.0/16",
         "--service-range",
         "10.96.0.0/16",
     ];
-    let rest = [
-        "--underlay-range",
-        "198.51.100.0/24",
-        "--yes",
-        "--pin",
-        &pin,
-    ];
-    let (code, said) = sotto(place, &[&["install"], &ranges[..], &rest].concat())?;
-    ensure!(code == 1 && said.contains("helm upgrade"), "{said}");
-    Ok(())
+    let rest = ["--underlay-range", "198.51.100.0/24", "--yes", "--pin", pin];
+    sotto(place, &[&["install"], &ranges[..], &rest].concat())
 }

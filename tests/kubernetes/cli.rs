@@ -28,6 +28,7 @@ pub(crate) fn cases() -> Vec<Case> {
         kl12_sotto_revoke_puts_a_node_out_within_its_budget,
         a_node_with_a_new_key_waits_for_sotto_approve,
         sotto_install_makes_a_root_once_and_changes_nothing_again,
+        a_root_made_offline_goes_in_without_a_copy_and_leaves_the_ledger_alone,
         sotto_install_goes_on_where_it_was_interrupted,
     ]
 }
@@ -121,6 +122,13 @@ fn a_late_writer_and_a_node_that_is_gone_spoil_nothing(api: &ApiServer) -> Resul
     says(api.place(), &["peers", "ghost"], 0, "its Node is gone")?;
     let (_, doctor) = sotto(api.place(), &["doctor"])?;
     ensure!(doctor.contains("node ghost is well"), "{doctor}");
+    let late = json!({"status": {"conditions": [{
+        "type": "Ready", "status": "True", "reason": "Late", "message": "",
+        "lastTransitionTime": "9999-12-31T23:59:59Z",
+    }]}});
+    let (late, ghost) = (late.to_string(), ["peer", "ghost", "--subresource=status"]);
+    api.kubectl(&[&["patch"], &ghost[..], &["--type=merge", "--patch", &late]].concat())?;
+    says(api.place(), &["peers", "ghost"], 0, "cannot be read")?;
     Ok(())
 }
 
@@ -237,6 +245,50 @@ fn sotto_install_makes_a_root_once_and_changes_nothing_again(lab: &Lab) -> Resul
     // A root that was made offline, and its Secrets.
     let made = says(place, &["root", "create"], 0, "sotto-ledger")?;
     ensure!(made.contains("sha256:"), "no pin: {made}");
+    Ok(())
+}
+
+fn a_root_made_offline_goes_in_without_a_copy_and_leaves_the_ledger_alone(lab: &Lab) -> Result<()> {
+    let api = ApiServer::start(lab)?;
+    let place = api.place();
+    api.kubectl(&["create", "namespace", NAMESPACE])?;
+    for folder in ["/run/old", "/run/new"] {
+        place.shell(&format!("mkdir {folder}"))?;
+        let create = ["root", "create", "--out-directory", folder];
+        says(place, &create, 0, "kubectl create -f")?;
+    }
+    let (old, new) = ("/run/old/sotto-root.yaml", "/run/new/sotto-root.yaml");
+    let secret = |name: &str| api.read(&["secret", name, "-n", NAMESPACE]);
+    let certificate =
+        || Ok::<_, anyhow::Error>(text(&secret("sotto-root")?, "/data/root.der")?.to_owned());
+
+    api.kubectl(&["create", "-f", old])?;
+    let first = certificate()?;
+    ensure!(api.kubectl(&["create", "-f", new]).is_err(), "replaced");
+    let signed = json!({"data": {"ledger": "c2lnbmVk"}}).to_string();
+    let ledger = [
+        "patch",
+        "secret",
+        "sotto-ledger",
+        "-n",
+        NAMESPACE,
+        "--patch",
+        &signed,
+    ];
+    api.kubectl(&ledger)?;
+
+    api.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", new])?;
+    ensure!(certificate()? != first, "the old root is still there");
+    ensure!(text(&secret("sotto-ledger")?, "/data/ledger")? == "c2lnbmVk");
+    let copied = "last-applied-configuration";
+    let root = secret("sotto-root")?.to_string();
+    ensure!(!root.contains(copied), "{root}");
+    let (_, doctor) = sotto(place, &["doctor"])?;
+    ensure!(!doctor.contains(copied), "{doctor}");
+
+    api.kubectl(&["apply", "-f", old])?;
+    let (_, doctor) = sotto(place, &["doctor"])?;
+    ensure!(doctor.contains(copied), "{doctor}");
     Ok(())
 }
 
