@@ -70,7 +70,7 @@ gen: setup
 
 # The API servers' binaries before the tests, which would fail without them; the oldest API server after them.
 test: build
-	@if [ "$$(id -u)" = 0 ]; then tests/kubernetes/binaries.sh $(NEWEST) $(OLDEST); fi
+	@if [ "$$(id -u)" = 0 ]; then tests/kubernetes/binaries.sh helm $(NEWEST) $(OLDEST); fi
 	@$(STAGE) "tests" env SOTTO_KUBERNETES=$(NEWEST) cargo test --locked --workspace --no-fail-fast
 	@if [ "$$(id -u)" = 0 ]; then tests/kubernetes/oldest.sh $(OLDEST); \
 	  else echo "==> tests against Kubernetes $(OLDEST): NOT RUN, they need root"; fi
@@ -85,7 +85,7 @@ proofs: setup
 	@$(STAGE) "proofs of the protocol (Verifpal)" tests/proofs/run.sh
 
 test-api: build
-	@tests/kubernetes/binaries.sh $(NEWEST) $(OLDEST)
+	@tests/kubernetes/binaries.sh helm $(NEWEST) $(OLDEST)
 	@$(STAGE) "tests against Kubernetes $(NEWEST)" \
 	  env SOTTO_KUBERNETES=$(NEWEST) cargo test --locked -p sotto-tests --test kubernetes
 	@tests/kubernetes/oldest.sh $(OLDEST)
@@ -118,7 +118,7 @@ bench: setup
 	@tests/bench/run.sh
 
 bench-kubernetes: setup
-	@tests/kubernetes/binaries.sh 1.37.2
+	@tests/kubernetes/binaries.sh $(NEWEST)
 	@$(STAGE) "build the programs" cargo build --locked --workspace --bins
 	@$(TARGET)/debug/bench-kubernetes $(BENCH)
 

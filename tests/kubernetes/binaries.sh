@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds what the Kubernetes tests run against, from Go modules, once, into the cache:
 #   $CACHE/kubernetes/<version>/{kube-apiserver,kubectl}   $CACHE/kubernetes/{etcd,helm}-<version>
-# `binaries.sh VERSION…` prints a line for each stage and nothing when all is there; `binaries.sh helm` makes helm alone.
+# `binaries.sh [helm] [VERSION…]` prints a line for each stage and nothing when all is there. A version brings etcd along.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -12,16 +12,24 @@ stage=$PWD/tests/stage.sh
 export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS="-trimpath -buildvcs=false -mod=mod"
 
 have_all() {
-  [ -x "$root/helm-$helm" ] || return 1
-  [ "${1:-}" = helm ] && return 0
-  [ -x "$root/etcd-$etcd" ] || return 1
-  for version in "$@"; do [ -x "$root/$version/kube-apiserver" ] || return 1; done
+  for wanted in "$@"; do
+    case $wanted in
+      helm) [ -x "$root/helm-$helm" ] || return 1 ;;
+      *) [ -x "$root/etcd-$etcd" ] && [ -x "$root/$wanted/kube-apiserver" ] || return 1 ;;
+    esac
+  done
 }
 have_all "$@" && exit 0
 
 is_new_enough() { go version 2>/dev/null | grep -qE ' go1\.(2[6-9]|[3-9][0-9])'; }
 is_new_enough || tests/setup.sh go
 export PATH="${XDG_CACHE_HOME:-$HOME/.cache}/sotto/tools/bin:$PATH"
+
+# Go names each module that it fetches: only of interest when it fails.
+quietly() {
+  local said
+  said=$("$@" 2>&1) || { echo "$said" >&2; return 1; }
+}
 
 # Kubernetes replaces its own libraries by folders of its repository; a module outside of it names
 # their published versions instead.
@@ -55,7 +63,7 @@ build_kubernetes() {
   local info=k8s.io/component-base/version
   (
     cd "$folder"
-    go mod tidy
+    quietly go mod tidy
     go build -o bin/ -ldflags "-s -w -X $info.gitVersion=v$version -X $info.gitMajor=1 -X $info.gitMinor=${minor%%.*}" \
       k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kubectl
   )
@@ -70,8 +78,8 @@ build_program() {
   trap "rm -rf '$folder'" EXIT
   (
     cd "$folder"
-    go mod init sotto.dev/program
-    go get "$package@$version"
+    quietly go mod init sotto.dev/program
+    quietly go get "$package@$version"
     go build -o program -ldflags "-s -w" "$package"
   )
   mv "$folder/program" "$root/$name"
@@ -82,11 +90,14 @@ case "${1:-}" in
   --program) build_program "$2" "$3"; exit ;;
 esac
 mkdir -p "$root"
-[ "${1:-}" = helm ] || [ -x "$root/etcd-$etcd" ] || "$stage" "build etcd $etcd (once, under a minute)" \
-  "$0" --program "etcd-$etcd" "go.etcd.io/etcd/server/v3@v$etcd"
-[ -x "$root/helm-$helm" ] || "$stage" "build helm $helm (once, some three minutes)" \
-  "$0" --program "helm-$helm" "helm.sh/helm/v4/cmd/helm@v$helm"
-for version in "$@"; do
-  [ "$version" = helm ] || [ -x "$root/$version/kube-apiserver" ] || "$stage" "build Kubernetes $version (once, some six minutes)" \
-    "$0" --kubernetes "$version"
+for wanted in "$@"; do
+  if [ "$wanted" = helm ]; then
+    [ -x "$root/helm-$helm" ] || "$stage" "build helm $helm (once, some three minutes)" \
+      "$0" --program "helm-$helm" "helm.sh/helm/v4/cmd/helm@v$helm"
+    continue
+  fi
+  [ -x "$root/etcd-$etcd" ] || "$stage" "build etcd $etcd (once, a minute or two)" \
+    "$0" --program "etcd-$etcd" "go.etcd.io/etcd/server/v3@v$etcd"
+  [ -x "$root/$wanted/kube-apiserver" ] || "$stage" "build Kubernetes $wanted (once, some six minutes)" \
+    "$0" --kubernetes "$wanted"
 done

@@ -1,5 +1,5 @@
 //! Tests of the real programs against a real API server: `make test-api`, or after
-//! `tests/kubernetes/binaries.sh 1.37.2`: `cargo test -p sotto-tests --test kubernetes`.
+//! `tests/kubernetes/binaries.sh helm 1.37.2`: `cargo test -p sotto-tests --test kubernetes`.
 //!
 //! Each module lists its tests in `cases()`. `$SOTTO_KUBERNETES` names another version.
 
