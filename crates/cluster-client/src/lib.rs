@@ -7,6 +7,8 @@
 mod bounded;
 mod lenient;
 
+use std::fs::FileType;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,11 +106,16 @@ async fn configured(
 /// The reader of kubeconfigs has no bounds: a device would be read for ever.
 fn check(path: &Path) -> Result<(), Unreadable> {
     match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() => Err(Unreadable::NotAFile(path.to_owned())),
+        Ok(found) if is_endless(found.file_type()) => Err(Unreadable::NotAFile(path.to_owned())),
         Ok(found) if found.len() > MOST_KUBECONFIG => Err(Unreadable::Long(path.to_owned())),
         // What is absent the reader says better, or goes on without.
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// A pipe is none: a shell's `<(…)` is one.
+fn is_endless(kind: FileType) -> bool {
+    kind.is_dir() || kind.is_char_device() || kind.is_block_device()
 }
 
 impl Access {

@@ -18,7 +18,7 @@ use crate::MAX_ENVELOPES;
 use crate::error::StoreError;
 use crate::published::{PublishedNode, Refusal};
 
-/// Largest certificate or envelope, as text; the schema allows no more.
+/// Largest certificate, as text, that the schema allows; of envelopes it allows half.
 const MAX_TEXT: usize = 16_384;
 
 impl Kept for PublishedNode {

@@ -104,7 +104,7 @@ async fn read(
     nodes: &[NodeView],
 ) -> Result<BTreeMap<String, PeerSpec>, StoreError> {
     let known: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-    let (mut specs, mut removed) = (BTreeMap::new(), 0);
+    let (mut specs, mut removed, mut stay) = (BTreeMap::new(), 0, 0);
     let mut parameters = ListParams::default().limit(PAGE);
     loop {
         let page = api
@@ -116,8 +116,11 @@ async fn read(
             if known.contains(name.as_str()) {
                 specs.extend(peer.0.ok().map(|peer| (name, peer.spec)));
             } else if removed < MOST_REMOVED && !has_node(client, &peer).await? {
-                remove(api, &peer).await?;
                 removed += 1;
+                match remove(api, &peer).await {
+                    Err(error) if error.is_of_one_object() => stay += 1,
+                    outcome => outcome?,
+                }
             }
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -126,7 +129,10 @@ async fn read(
         }
     }
     if removed > 0 {
-        info!(removed, "Peers of no node removed");
+        info!(
+            removed,
+            stay, "Peers of no node removed, but for those that refuse"
+        );
     }
     Ok(specs)
 }

@@ -10,6 +10,7 @@
 )]
 
 mod fake;
+mod identities;
 mod people;
 mod requests;
 mod watching;
