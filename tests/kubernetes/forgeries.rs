@@ -129,13 +129,18 @@ fn aw02_every_edit_of_a_statement_is_refused_and_put_right(_: &Lab) -> Result<()
 fn aw03_a_statement_of_before_is_refused_and_put_right(lab: &Lab) -> Result<()> {
     let pair = KubernetesPair::raise(lab)?;
     let old = statements(&pair, "bob")?;
+    let generation =
+        || Ok::<_, anyhow::Error>(pair.alice.node.peer("bob")?.map(|it| it.generation));
+    let first = generation()?;
     // A new boot: another tunnel key, and a statement of a higher generation.
     pair.bob.daemon.stop()?;
     pair.bob.node.shell("rm -f /run/sotto/tunnel-keys.json")?;
     let daemon = pair.bob.node.start(&DaemonSettings::default())?;
     wait::until("the pods to talk", LIMIT, || still_well(&pair).is_ok())?;
-    let generation =
-        || Ok::<_, anyhow::Error>(pair.alice.node.peer("bob")?.map(|it| it.generation));
+    // What a daemon shows is up to a second old.
+    wait::until("alice to show bob anew", LIMIT, || {
+        generation().is_ok_and(|shown| shown > first)
+    })?;
     let (now, before) = (statements(&pair, "bob")?, generation()?);
     ensure!(now.first() != old.first(), "bob has the key of before");
 
