@@ -76,7 +76,7 @@ async fn cp10_a_cluster_restored_from_yesterday_goes_on_above_what_its_nodes_hol
 #[tokio::test]
 async fn cp10_a_node_that_the_restored_cluster_never_knew_keeps_its_range() {
     for ranges in ["node", "controller"] {
-        let mut scene = Scene::new(&format!("pod_ranges = \"{ranges}\""));
+        let mut scene = Scene::new(&format!("pod_ranges_from = \"{ranges}\""));
         scene.store.ask(1);
         scene.step(&mut scene.controller()).await;
         let yesterday = Backup::of(&scene);
