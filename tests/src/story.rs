@@ -93,6 +93,10 @@ impl Cast {
     /// Shows what a person sees of the cluster, where there is one.
     fn show_peers(&self, report: &mut Report) -> Result<()> {
         if let Some(cluster) = &self.cluster {
+            // A daemon shows what changed after some seconds.
+            for node in ["alice", "bob"] {
+                cluster.shows(&["peers", node], " 1/1 ")?;
+            }
             report.say("$ kubectl get peers");
             for line in cluster.api.kubectl(&["get", "peers"])?.lines() {
                 report.say(&format!("    {line}"));
