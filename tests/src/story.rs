@@ -114,8 +114,7 @@ fn play(lab: &Lab, store: Store, report: &mut Report) -> Result<()> {
     report.act("Act 3: Mallory, a third machine on the switch");
     mallory::play(&stage, &cast, report).context("act 3")?;
     report.act("Act 4: bob's daemon is killed during a download");
-    killed::play(&stage, &cast, report).context("act 4")?;
-    cast.show_peers(report)
+    killed::play(&stage, &cast, report).context("act 4")
 }
 
 /// Starts controller and daemons and attaches a pod at each end with the real plugin.

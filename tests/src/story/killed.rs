@@ -64,6 +64,7 @@ pub(super) fn play(stage: &Stage<'_>, cast: &Cast, report: &mut Report) -> Resul
         longest_gap(&seen, stage)?,
         DEAD.as_secs_f64()
     ));
+    cast.show_peers(report)?;
     again.stop()?;
     cast.nginx.stop()?;
     Ok(())
