@@ -1,5 +1,6 @@
-//! [`Lenient`]. The API server takes a time of the year 10000 in `metadata.managedFields` of any object, and in a
-//! kind without a schema whatever nests a hundred deep; neither can be read as what it should be.
+//! [`Lenient`]. The API server takes a time of the year 10000 in `metadata.managedFields` of any
+//! object, and in a kind without a schema whatever nests a hundred deep; neither can be read as what
+//! it should be.
 //! So who wrote which field is passed over unread, and so is what lies too deep, and what is too many.
 
 use std::borrow::Cow;

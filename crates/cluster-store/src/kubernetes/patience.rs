@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster_client::is_watch;
@@ -14,6 +14,8 @@ use http::{Request, Response, StatusCode, header::RETRY_AFTER};
 use kube::Client;
 use kube::client::Body;
 use tokio::time::{Instant, sleep_until, timeout};
+
+use super::lock;
 
 /// How long the head of an answer may take. Lists are read in small pages, so that none takes
 /// longer (a guess: the API server itself gives up after 60 s, but a dead connection must be left
@@ -103,7 +105,7 @@ async fn ask(client: &Client, request: Request<Body>) -> Result<Response<Body>, 
 
 /// Counts the pages of a list since its first.
 fn count_page(manners: &Mutex<Manners>, path: &str, query: &str) -> Result<(), kube::Error> {
-    let mut manners = manners.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut manners = lock(manners);
     if !query.split('&').any(|part| part.starts_with("continue=")) {
         manners.pages.remove(path);
         return Ok(());
@@ -136,7 +138,7 @@ fn quiet_wanted(response: &Response<Body>, unless_said: Duration) -> Option<Dura
 /// Spread by up to half, so that nodes that were sent away together do not come back together.
 fn keep_quiet(manners: &Mutex<Manners>, wanted: Duration) {
     let until = Instant::now() + wanted + chance_of(wanted / 2);
-    let mut manners = manners.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut manners = lock(manners);
     manners.quiet_until = manners.quiet_until.max(Some(until));
 }
 
@@ -148,10 +150,7 @@ pub(super) fn chance_of(most: Duration) -> Duration {
 
 async fn await_quiet(manners: &Mutex<Manners>) {
     loop {
-        let until = manners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .quiet_until;
+        let until = lock(manners).quiet_until;
         match until {
             Some(until) if until > Instant::now() => sleep_until(until).await,
             Some(_) | None => return,
@@ -162,7 +161,7 @@ async fn await_quiet(manners: &Mutex<Manners>) {
 async fn await_turn(manners: &Mutex<Manners>, path: &str) {
     let now = Instant::now();
     let turn = {
-        let mut manners = manners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut manners = lock(manners);
         let next = manners.next_watch.entry(path.to_owned()).or_insert(now);
         let turn = (*next).max(now);
         *next = turn + WATCH_PACE;

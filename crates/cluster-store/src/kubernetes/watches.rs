@@ -9,7 +9,7 @@
 //! connection has to answer within the limit of `patience.rs`: within a minute in all.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use cluster_client::Lenient;
@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
+use super::lock;
 use super::patience::chance_of;
 use super::shelf::{Found, Kept, Shelf};
 use super::versions::Versions;
@@ -349,8 +350,4 @@ impl fmt::Debug for KubernetesChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KubernetesChanges").finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
