@@ -64,6 +64,7 @@ const EDGES: [(&str, &[&str]); 17] = [
             "kept-files",
             "node-identity",
             "node-status",
+            "service-log",
         ],
     ),
     ("pod-pool", &["cni-protocol", "kept-files"]),

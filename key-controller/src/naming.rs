@@ -1,7 +1,6 @@
 //! How much of what strangers can cause is named in the log: so much in a time, not in one look,
 //! because they also choose how often there is something to look at.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// How many entries or requests of a kind are named in [`WINDOW`]: whoever writes to the store can
@@ -53,28 +52,6 @@ impl Naming {
     }
 }
 
-/// Most different texts that are said in [`WINDOW`] (a guess).
-const MOST_TEXTS: usize = 16;
-
-/// What lasts or comes again and again, each said once in [`WINDOW`].
-#[derive(Debug, Default)]
-pub(crate) struct Once {
-    since: Option<Instant>,
-    said: BTreeSet<String>,
-}
-
-impl Once {
-    /// Whether this is to be said now; it then counts as said.
-    pub(crate) fn admits(&mut self, what: String, now: Instant) -> bool {
-        let is_over = |since: Instant| now.duration_since(since) >= WINDOW;
-        if self.since.is_none_or(is_over) {
-            self.since = Some(now);
-            self.said.clear();
-        }
-        self.said.len() < MOST_TEXTS && self.said.insert(what)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,17 +73,5 @@ mod tests {
         assert_eq!(look(&mut naming, after(59), 7), (0, None));
         assert_eq!(look(&mut naming, after(60), 1), (1, Some(3007)));
         assert_eq!(look(&mut naming, after(61), 99), (99, None));
-    }
-
-    #[test]
-    fn what_lasts_is_said_once_in_a_while_and_a_flood_of_it_is_bounded() {
-        let (mut once, start) = (Once::default(), Instant::now());
-
-        assert!(once.admits("a".to_owned(), start));
-        assert!(!once.admits("a".to_owned(), start + WINDOW / 2));
-        assert!(once.admits("b".to_owned(), start + WINDOW / 2));
-        let flood = (0..1000).filter(|number| once.admits(number.to_string(), start));
-        assert_eq!(flood.count(), MOST_TEXTS - 2);
-        assert!(once.admits("a".to_owned(), start + WINDOW), "it lasts");
     }
 }

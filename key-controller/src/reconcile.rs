@@ -17,6 +17,7 @@ use cluster_store::{
 };
 use node_identity::{NodeCertificate, NodeUid, RevocationList, UnixTime};
 use rand_core::CryptoRng;
+use service_log::Once;
 use tracing::{error, info, warn};
 
 use crate::brake::Absent;
@@ -24,7 +25,7 @@ use crate::config::Settings;
 use crate::decide::Decision;
 use crate::evidence::{self, Evidence, Parsed};
 use crate::ledger::{Ledger, LedgerError, LedgerHome, NodeRecord};
-use crate::naming::{Naming, Once};
+use crate::naming::Naming;
 use crate::signer::Signer;
 use crate::tally::Tally;
 use departures::Departures;

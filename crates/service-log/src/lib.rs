@@ -1,7 +1,9 @@
 //! The log of a program that runs on: lines on standard error, for people or for machines.
 //!
-//! Owns what daemon and controller must do alike, so that one `log_format` has one shape and one
-//! `SOTTO_LOG` one meaning. What is logged, and at which level, is the program's.
+//! Owns what daemon and controller must do alike, so that one `log_format` has one shape, one
+//! `SOTTO_LOG` one meaning, and what lasts is not said without end. What is logged, and at which level, is the program's.
+
+mod once;
 
 use std::error::Error;
 use std::io;
@@ -10,6 +12,8 @@ use serde::Deserialize;
 use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+pub use once::Once;
 
 /// What the environment says of how much is logged.
 const VARIABLE: &str = "SOTTO_LOG";

@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use cluster_store::ClusterStore;
-use service_log::chain;
+use service_log::{Once, chain};
 use tracing::{error, info};
 
 use super::{now, random};
-use crate::naming::Once;
 use crate::reconcile::{Controller, Outcome, Signing, StepError};
 use crate::tally::Tally;
 

@@ -1,13 +1,13 @@
 //! What a store remembers besides its watches, by the side that it was opened for.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::error::Error;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use node_identity::{NodeName, NodeUid};
-use tokio::time::Instant;
+use service_log::Once;
 use tracing::warn;
 
 use super::nodes::Present;
@@ -23,12 +23,6 @@ const MOST_OWN_REQUESTS: usize = 16;
 /// are granted (a guess: a few seconds of a busy server, and a revocation waits as long). The rest has
 /// its turn the next time.
 const MOST_AT_A_TIME: usize = 256;
-/// Most reasons for which requests cannot be looked into that are named in [`COMPLAINTS`] (a guess:
-/// strangers choose how many there are).
-const MOST_COMPLAINTS: usize = 16;
-/// The time in which each is named once.
-const COMPLAINTS: Duration = Duration::from_secs(60);
-
 /// Boxed, since a program has one of them.
 pub(super) enum Role {
     Node(Box<OfNode>),
@@ -56,25 +50,8 @@ pub(super) struct OfController {
     pub(super) shown: tokio::sync::Mutex<peers::Shown>,
     /// The last request that was looked into.
     pub(super) turn: Mutex<Option<RequestId>>,
-    pub(super) complaints: Mutex<Complaints>,
-}
-
-/// What was said lately of requests that cannot be looked into.
-#[derive(Debug, Default)]
-pub(super) struct Complaints {
-    since: Option<Instant>,
-    said: BTreeSet<String>,
-}
-
-impl Complaints {
-    /// Whether this is to be said now; it then counts as said.
-    fn admits(&mut self, what: String) -> bool {
-        if self.since.is_none_or(|since| since.elapsed() >= COMPLAINTS) {
-            self.since = Some(Instant::now());
-            self.said.clear();
-        }
-        self.said.len() < MOST_COMPLAINTS && self.said.insert(what)
-    }
+    /// Why requests could not be looked into, as it was said.
+    pub(super) complaints: Mutex<Once>,
 }
 
 impl OfNode {
@@ -130,30 +107,10 @@ impl OfController {
     pub(super) fn complain<'a>(&self, errors: impl Iterator<Item = &'a StoreError>) {
         let mut complaints = lock(&self.complaints);
         for error in errors {
-            if complaints.admits(error.to_string()) {
+            if complaints.admits(error.to_string(), Instant::now()) {
                 let error: &dyn Error = error;
                 warn!(error, "A request cannot be looked into, it waits");
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn each_complaint_is_made_once_a_minute_and_a_flood_of_them_is_bounded() {
-        let mut complaints = Complaints::default();
-        let mut said = |what: &str| complaints.admits(what.to_owned());
-
-        assert!(said("get pods a"));
-        assert!(!said("get pods a"));
-        assert!(said("get nodes b"), "another trouble is not passed over");
-        let flood = (0..1_000).filter(|number| said(&number.to_string()));
-        assert_eq!(flood.count(), MOST_COMPLAINTS - 2);
-
-        tokio::time::advance(COMPLAINTS).await;
-        assert!(said("get pods a"), "it lasts");
     }
 }
