@@ -7,8 +7,8 @@ use std::path::Path;
 use nix::sys::stat::Mode;
 
 use super::{
-    FileError, Links, Loaded, clear, create_directory, find_directory, load, read, read_secret,
-    unfinished, write, write_new,
+    FileError, Links, Loaded, clear, copy, create_directory, find_directory, load, read,
+    read_secret, unfinished, write, write_new,
 };
 
 const LIMIT: u64 = 64;
@@ -156,6 +156,32 @@ fn a_refused_replacement_leaves_nothing_behind() {
     assert!(write(&path, b"new", 0o600).is_err());
 
     assert!(!unfinished(&path).exists());
+}
+
+#[test]
+fn cn18_a_program_that_runs_is_replaced_whole_with_its_mode() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("program");
+    fs::copy("/bin/sleep", &program).unwrap();
+    let mut running = std::process::Command::new(&program)
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let busy = fs::write(&program, "in place").unwrap_err();
+    assert_eq!(busy.kind(), std::io::ErrorKind::ExecutableFileBusy);
+    fs::write(unfinished(&program), "what a crash left").unwrap();
+
+    let copied = copy(Path::new("/bin/true"), &program, 0o755);
+    running.kill().unwrap();
+    running.wait().unwrap();
+
+    copied.unwrap();
+    assert_eq!(fs::read(&program).unwrap(), fs::read("/bin/true").unwrap());
+    assert_eq!(
+        fs::metadata(&program).unwrap().permissions().mode() & 0o7777,
+        0o755
+    );
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Writing: the old bytes or the new, whenever the machine stops.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc::{O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
@@ -18,7 +18,26 @@ const MOST_ASIDE: u32 = 10;
 /// # Errors
 /// When the system refuses; the old file then stays.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    finish(path, bytes, mode, |whole| {
+    finish(path, fill(bytes, mode), |whole| {
+        fs::rename(whole, path).map_err(system("replace", path))
+    })
+}
+
+/// Replaces a file like [`write()`] by a copy of `from`, whatever its size, and whoever executes the old
+/// one. The mode is set whatever the umask says.
+///
+/// # Errors
+/// When the system refuses; the old file then stays.
+pub fn copy(from: &Path, path: &Path, mode: u32) -> Result<(), FileError> {
+    let fill = |unfinished: &Path| {
+        let mut source = File::open(from).map_err(system("open", from))?;
+        let mut file = create(unfinished, mode)?;
+        io::copy(&mut source, &mut file).map_err(system("write", unfinished))?;
+        file.set_permissions(Permissions::from_mode(mode))
+            .map_err(system("set mode of", unfinished))?;
+        file.sync_all().map_err(system("sync", unfinished))
+    };
+    finish(path, fill, |whole| {
         fs::rename(whole, path).map_err(system("replace", path))
     })
 }
@@ -28,7 +47,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 /// # Errors
 /// When the system refuses, with [`ErrorKind::AlreadyExists`] when there is one.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    finish(path, bytes, mode, |whole| {
+    finish(path, fill(bytes, mode), |whole| {
         fs::hard_link(whole, path).map_err(system("create", path))?;
         remove(whole)
     })
@@ -36,13 +55,12 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> 
 
 fn finish(
     path: &Path,
-    bytes: &[u8],
-    mode: u32,
+    fill: impl FnOnce(&Path) -> Result<(), FileError>,
     name: impl FnOnce(&Path) -> Result<(), FileError>,
 ) -> Result<(), FileError> {
     let unfinished = unfinished(path);
     remove(&unfinished)?;
-    let written = fill(&unfinished, bytes, mode).and_then(|()| name(&unfinished));
+    let written = fill(&unfinished).and_then(|()| name(&unfinished));
     if written.is_err() {
         // The first fault is told; what stays now goes with the next call.
         drop(remove(&unfinished));
@@ -51,15 +69,21 @@ fn finish(
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
-fn fill(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    let mut file = OpenOptions::new()
+fn fill(bytes: &[u8], mode: u32) -> impl FnOnce(&Path) -> Result<(), FileError> {
+    move |path| {
+        let mut file = create(path, mode)?;
+        file.write_all(bytes).map_err(system("write", path))?;
+        file.sync_all().map_err(system("sync", path))
+    }
+}
+
+fn create(path: &Path, mode: u32) -> Result<File, FileError> {
+    OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(path)
-        .map_err(system("create", path))?;
-    file.write_all(bytes).map_err(system("write", path))?;
-    file.sync_all().map_err(system("sync", path))
+        .map_err(system("create", path))
 }
 
 /// Waits until the names in a directory are on disk.
