@@ -17,10 +17,11 @@ use tracing::{error, info, warn};
 use crate::arguments::{Arguments, Command, Settings};
 use crate::config::Config;
 use crate::http::{Listeners, Source};
+use crate::installer::Place;
 use crate::lock::NodeLock;
 use crate::preflight::{Machine, RUNTIME_MODE, STATE_MODE, preflight};
 use crate::telemetry::Shown;
-use crate::uninstall::uninstall;
+use crate::uninstall::{RunningPods, uninstall};
 use crate::{clock, hygiene, logging, reservations};
 use assemble::assemble;
 use inputs::{Input, Part};
@@ -36,11 +37,26 @@ pub fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Run(settings) => run_daemon(&load(&settings)?),
         Command::Check(settings) => {
-            preflight(&load(&settings)?)?;
+            let config = load(&settings)?;
+            preflight(&config)?;
+            if let Some(cni) = config.cni {
+                Place::new(cni, &config.runtime_directory).foresee()?;
+            }
             println!("Configuration and machine are fine.");
             Ok(())
         }
-        Command::Uninstall(settings) => uninstall(&load(&settings)?),
+        Command::Uninstall(how) => {
+            let pods = if how.wait_for_pods {
+                RunningPods::WaitFor
+            } else {
+                RunningPods::Disconnect
+            };
+            block_on(uninstall(&load(&how.settings)?, pods))
+        }
+        Command::Pause => block_on(async {
+            Stop::listen()?.told().await;
+            Ok(())
+        }),
         Command::Version => {
             println!("sotto-node {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -57,14 +73,16 @@ fn load(settings: &Settings) -> Result<Config> {
 fn run_daemon(config: &Config) -> Result<()> {
     hygiene::protect_memory();
     info!(?config, version = env!("CARGO_PKG_VERSION"), "Starting");
+    block_on(serve_until_stopped(config))?;
+    info!("Stopped; guard and pods' links stay");
+    Ok(())
+}
+
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime
-        .context("start the control task")?
-        .block_on(serve_until_stopped(config))?;
-    info!("Stopped; guard and pods' links stay");
-    Ok(())
+    runtime.context("start the control task")?.block_on(work)
 }
 
 /// Takes the node's lock, which tells a second daemon more than the first one's port would. Where
@@ -78,14 +96,26 @@ fn claim(config: &Config) -> Result<NodeLock> {
     Ok(NodeLock::acquire(directory)?)
 }
 
-/// What ends the daemon.
-struct Stop {
+/// What ends the daemon. A container's first process is ended by no signal that it does not listen to.
+pub(crate) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    async fn told(&mut self) {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one.
+    pub(crate) async fn told(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -94,10 +124,7 @@ impl Stop {
 }
 
 async fn serve_until_stopped(config: &Config) -> Result<()> {
-    let mut stop = Stop {
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-    };
+    let mut stop = Stop::listen()?;
     loop {
         let lock = claim(config)?;
         let machine = preflight(config)?;

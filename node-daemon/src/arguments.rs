@@ -22,9 +22,23 @@ pub enum Command {
     Check(Settings),
     /// Remove everything that Sotto ever made on this node, pods' links and the identity key with it, and
     /// nothing else; to come back takes a new join token.
-    Uninstall(Settings),
+    Uninstall(Uninstall),
+    /// Do nothing until SIGTERM or SIGINT: for a pod that has uninstalled and is to be seen running.
+    Pause,
     /// Print the version.
     Version,
+}
+
+/// What is uninstalled, and when.
+#[derive(Debug, Args)]
+pub struct Uninstall {
+    /// First wait until no daemon runs and no pod has a link any more: new pods are refused meanwhile, and
+    /// those that end still detach. Without it links are taken from pods that run.
+    #[arg(long)]
+    pub wait_for_pods: bool,
+    /// The node.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Where the configuration is, and what completes it. The same key in both is an error.

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod check;
+mod cni;
 mod file;
 mod store;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use settings_file::{SettingsError, one_line};
 use thiserror::Error;
 
 pub(crate) use self::check::check_mtu;
+pub(crate) use self::cni::Cni;
 pub(crate) use self::store::{Kubernetes, Store};
 use crate::arguments::Settings;
 use crate::logging::LogFormat;
@@ -68,8 +70,10 @@ pub(crate) struct Config {
     pub(crate) http_address: SocketAddr,
     /// How log lines look.
     pub(crate) log_format: LogFormat,
-    /// What tells this machine from its clones.
-    pub(crate) machine_id_file: PathBuf,
+    /// Where the daemon installs Sotto for the container runtime; nowhere where it is done by hand.
+    pub(crate) cni: Option<Cni>,
+    /// What tells this machine from its clones; the first that is there counts.
+    pub(crate) machine_id_files: Vec<PathBuf>,
     /// What tells this boot from the last.
     pub(crate) boot_id_file: PathBuf,
 }

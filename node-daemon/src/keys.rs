@@ -66,7 +66,10 @@ impl MachineIds {
     /// # Errors
     /// When one cannot be read or holds no id; the key to change is named.
     pub(crate) fn read(config: &Config) -> Result<Self> {
-        let machine = read_id("machine_id_file", &config.machine_id_file)?;
+        let files = &config.machine_id_files;
+        let there = files.iter().find(|file| file.exists());
+        let file = there.or(files.last()).context("no machine_id_file")?;
+        let machine = read_id("machine_id_file", file)?;
         let boot = read_id("boot_id_file", &config.boot_id_file)?;
         if !cni_protocol::node_state::is_boot_id(&boot) {
             bail!(

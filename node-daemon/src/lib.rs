@@ -17,6 +17,7 @@ mod guard;
 mod host;
 mod http;
 mod hygiene;
+mod installer;
 mod io;
 mod keys;
 mod lane;

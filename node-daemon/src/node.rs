@@ -30,6 +30,7 @@ use tunnel_core::plane::{LaneEvent, PeerIndex};
 use crate::clock::{self, Now};
 use crate::config::{AesGcm, Config};
 use crate::credentials::{Credentials, Renewal};
+use crate::installer::Phase;
 use crate::io::random;
 use crate::lane::LaneHandle;
 use crate::peers::disk::PeersOnDisk;
@@ -271,6 +272,7 @@ impl Node {
         self.settle(now).await;
         self.remember_lately(now);
         self.look_at_guard(now);
+        self.look_at_installer(now);
         self.suspicions.handle_overdue(self.peers.overdue(now.wall));
         self.suspicions
             .handle_drops(|reason| self.outputs.dropped(reason), now.moment);
@@ -289,6 +291,21 @@ impl Node {
         if !repaired.is_empty() {
             let message = format!("put back: {}", repaired.join(", "));
             self.tell(Kind::GuardRepaired, &message, now.moment);
+        }
+    }
+
+    fn look_at_installer(&mut self, now: Now) {
+        let serves = self.node_state.is_some() && self.guard_state == GuardState::Stands;
+        let Some(installer) = &mut self.outputs.installer else {
+            return;
+        };
+        installer.tell(if serves {
+            Phase::Serving
+        } else {
+            Phase::Starting
+        });
+        if let Some(obstacle) = installer.take_obstacle() {
+            self.tell(Kind::NotInstalled, &obstacle, now.moment);
         }
     }
 

@@ -1,37 +1,114 @@
 //! `sotto-node uninstall`: takes away everything that Sotto ever made on this node, and nothing else.
 //!
-//! First `node.json`, so that no pod comes; then the kernel's part, pods' links included, since
-//! without the guard they could speak in clear; then the files. The directories go if they are empty
-//! then.
+//! First `node.json`, so that no pod comes; then, if wanted, the wait for those that run, which detach
+//! by what is still installed; then the network configuration and the plugins; then the kernel's part,
+//! pods' links included, since without the guard they could speak in clear; then the files. The
+//! directories go if they are empty then. Killed anywhere, it can be run again.
 
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use cni_protocol::contract::{NODE_STATE_FILE, TUN_NAME};
+use anyhow::{Context, Result, bail};
+use cni_protocol::contract::{NODE_STATE_FILE, POD_LINK_GROUP, TUN_NAME};
 use kept_files::FileError;
 use node_status::STATUS_SOCKET;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use crate::app::Stop;
 use crate::config::Config;
 use crate::credentials::CERTIFICATE_FILE;
 use crate::first_use::FIRST_USE_FILE;
 use crate::guard::{self, KERNEL_SETTINGS_FILE, PodLinks};
+use crate::installer;
+use crate::io::netlink::route::RouteNetlink;
 use crate::keys::{IDENTITY_FILE, TUNNEL_KEYS_FILE};
-use crate::lock::{LOCK_FILE, NodeLock};
+use crate::lock::{LOCK_FILE, LockError, NodeLock};
 use crate::marks::MARK_FILE;
 use crate::node::LATELY_FILE;
 use crate::peers::disk::{FLOOR_FILE, REVOCATIONS_FILE, VERIFIED_FOLDER};
 use crate::preflight::RUNTIME_MODE;
 
+/// How often pods' links are counted while they are waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often is said what is waited for.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// What becomes of pods that run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunningPods {
+    /// They lose their links.
+    Disconnect,
+    /// The node is taken away from under nobody: until the last has ended, nothing but new pods is
+    /// refused.
+    WaitFor,
+}
+
 /// Removes everything, from whatever remains of it.
 ///
 /// # Errors
-/// When a daemon still runs, or the system refuses something.
-pub(crate) fn uninstall(config: &Config) -> Result<()> {
+/// When a daemon still runs, the wait is ended by a signal, or the system refuses something.
+pub(crate) async fn uninstall(config: &Config, pods: RunningPods) -> Result<()> {
+    let mut stop = Stop::listen()?;
+    let work = async {
+        let runtime = &config.runtime_directory;
+        kept_files::create_directory(runtime, RUNTIME_MODE)?;
+        let lock = acquire(runtime, pods).await?;
+        kept_files::remove(&runtime.join(NODE_STATE_FILE))?;
+        if pods == RunningPods::WaitFor {
+            wait_for_pods().await?;
+        }
+        remove_everything(config, lock)
+    };
+    tokio::select! {
+        () = stop.told() => bail!("uninstall: stopped while it waited, run it again to go on"),
+        done = work => done,
+    }
+}
+
+/// Where pods are waited for, so is the end of the daemon, which an orchestrator has ordered.
+async fn acquire(runtime: &Path, pods: RunningPods) -> Result<NodeLock> {
+    let mut said: Option<Instant> = None;
+    loop {
+        let error = match NodeLock::acquire(runtime) {
+            Ok(lock) => return Ok(lock),
+            Err(error @ (LockError::Held { .. } | LockError::NamespaceTaken(_))) => error,
+            Err(error) => return Err(error.into()),
+        };
+        if pods == RunningPods::Disconnect {
+            return Err(error.into());
+        }
+        if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            info!(daemon = %error, "Waiting for the daemon to end");
+            said = Some(Instant::now());
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn wait_for_pods() -> Result<()> {
+    let mut netlink = RouteNetlink::open()?;
+    let mut said: Option<(Instant, usize)> = None;
+    loop {
+        let links = netlink.links()?.into_iter();
+        let links: Vec<_> = links.filter(|link| link.group == POD_LINK_GROUP).collect();
+        if links.is_empty() {
+            return Ok(());
+        }
+        let left = links.len();
+        if said.is_none_or(|(at, pods)| pods != left || at.elapsed() >= SAY_EVERY) {
+            info!(left, "Waiting for pods of this node to end");
+            said = Some((Instant::now(), left));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn remove_everything(config: &Config, lock: NodeLock) -> Result<()> {
     let (state, runtime) = (&config.state_directory, &config.runtime_directory);
-    kept_files::create_directory(runtime, RUNTIME_MODE)?;
-    let lock = NodeLock::acquire(runtime)?;
-    kept_files::remove(&runtime.join(NODE_STATE_FILE))?;
+    if let Some(cni) = &config.cni {
+        installer::remove(cni)?;
+    }
     guard::uninstall(
         TUN_NAME,
         &state.join(KERNEL_SETTINGS_FILE),
@@ -42,11 +119,24 @@ pub(crate) fn uninstall(config: &Config) -> Result<()> {
     remove_verified(&state.join(VERIFIED_FOLDER))?;
     drop(lock);
     for directory in [state, runtime] {
-        // A directory with somebody else's files in it is not ours to remove.
-        drop(std::fs::remove_dir(directory));
+        remove_directory(directory);
     }
     info!("Everything that Sotto made on this node is removed");
     Ok(())
+}
+
+/// One with somebody else's files in it is not ours to remove, and one that is mounted into a container
+/// cannot be removed from inside.
+fn remove_directory(directory: &Path) {
+    let Err(error) = std::fs::remove_dir(directory) else {
+        return;
+    };
+    let (kind, directory) = (error.kind(), directory.display());
+    if kind == std::io::ErrorKind::ResourceBusy {
+        info!(%directory, "Directory stays: it is mounted here, remove it on the machine itself");
+    } else if kind != std::io::ErrorKind::NotFound {
+        warn!(%directory, %error, "Directory stays");
+    }
 }
 
 /// Removes files, with what a fault or a crash left beside them.

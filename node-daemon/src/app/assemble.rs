@@ -19,6 +19,7 @@ use crate::credentials::Credentials;
 use crate::first_use::{self, Pins};
 use crate::guard::plan::GuardPlan;
 use crate::guard::{Guard, KERNEL_SETTINGS_FILE};
+use crate::installer;
 use crate::io::random;
 use crate::io::tun::TunQueue;
 use crate::io::udp::LaneSocket;
@@ -84,6 +85,7 @@ pub(super) async fn assemble(
     shown: Shown,
     tasks: &mut JoinSet<()>,
 ) -> Result<(Node, Inputs)> {
+    let installer = installer::supervise(config, tasks);
     let state = State::open(config)?;
     let sockets = open_each(config, |port| Ok(Arc::new(LaneSocket::bind(port)?)))?;
     let queues = open_each(config, |_| Ok(TunQueue::open(TUN_NAME)?))?;
@@ -106,6 +108,7 @@ pub(super) async fn assemble(
         store,
         people,
         shown,
+        installer,
     };
     let State {
         boot,

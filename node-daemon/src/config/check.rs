@@ -9,6 +9,7 @@ use ipnetwork::IpNetwork;
 use node_identity::{MAX_ADDRESSES, PodCidr, PodRanges, overlap, parse_network, special_purpose};
 
 use super::arguments::{self, Given};
+use super::cni::cni;
 use super::file::ConfigFile;
 use super::store::{Store, store};
 use super::{AesGcm, Config, ConfigError, FirstUse};
@@ -27,6 +28,7 @@ const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 const MOST_LANES: i64 = 64;
 /// Polling longer burns a core to save nothing: a thread wakes in tens of microseconds.
 const LONGEST_POLL: i64 = 1000;
+const MACHINE_ID_FILES: [&str; 2] = ["/sys/class/dmi/id/product_uuid", "/etc/machine-id"];
 
 /// Checks everything that can be judged without looking at the machine.
 pub(super) fn check(mut file: ConfigFile, settings: &Settings) -> Result<Config, ConfigError> {
@@ -72,7 +74,8 @@ pub(super) fn check(mut file: ConfigFile, settings: &Settings) -> Result<Config,
             &file.log_format,
             [("text", LogFormat::Text), ("json", LogFormat::Json)],
         )?,
-        machine_id_file: absolute("machine_id_file", file.machine_id_file)?,
+        cni: file.cni.map(cni).transpose()?,
+        machine_id_files: machine_id_files(file.machine_id_file)?,
         boot_id_file: absolute("boot_id_file", file.boot_id_file)?,
     };
     check_directories(&config)?;
@@ -161,6 +164,15 @@ pub(super) fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, Conf
         format!("{:?}", path.display().to_string()),
         "give a full path that begins with / and is not / itself",
     ))
+}
+
+/// A clone of a disk keeps `/etc/machine-id`, so the product UUID of the machine itself is asked first.
+/// Machines without DMI (boards, some virtual ones) have no such thing.
+fn machine_id_files(given: Option<PathBuf>) -> Result<Vec<PathBuf>, ConfigError> {
+    match given {
+        Some(file) => Ok(vec![absolute("machine_id_file", file)?]),
+        None => Ok(MACHINE_ID_FILES.map(PathBuf::from).to_vec()),
+    }
 }
 
 fn pod_ranges(texts: &[String]) -> Result<PodRanges, ConfigError> {

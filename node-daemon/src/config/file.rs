@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use cni_protocol::contract::{DEFAULT_BOOT_ID_FILE, DEFAULT_RUNTIME_DIRECTORY};
 use serde::Deserialize;
 
+use super::cni::CniTable;
 use super::store::KubernetesTable;
 
 /// The keys of the file; every other key is an error.
@@ -40,8 +41,8 @@ pub(super) struct ConfigFile {
     pub(super) http_address: String,
     #[serde(default = "log_format")]
     pub(super) log_format: String,
-    #[serde(default = "machine_id_file")]
-    pub(super) machine_id_file: PathBuf,
+    pub(super) cni: Option<CniTable>,
+    pub(super) machine_id_file: Option<PathBuf>,
     #[serde(default = "boot_id_file")]
     pub(super) boot_id_file: PathBuf,
 }
@@ -77,11 +78,6 @@ fn http_address() -> String {
 
 fn log_format() -> String {
     "text".to_owned()
-}
-
-/// A clone of a disk keeps `/etc/machine-id`, so the product UUID of the machine itself is asked.
-fn machine_id_file() -> PathBuf {
-    PathBuf::from("/sys/class/dmi/id/product_uuid")
 }
 
 fn boot_id_file() -> PathBuf {

@@ -298,14 +298,14 @@ fn the_example_configuration_shows_every_key_and_its_default() {
     let mut spelled_out = text.to_owned();
 
     for key in keys {
-        if key == "kubernetes" {
-            assert!(text.contains("# [kubernetes]"));
+        if ["kubernetes", "cni"].contains(&key) {
+            assert!(text.contains(&format!("# [{key}]")));
             continue;
         }
         let shown = format!("{key} = ");
         let is_shown = |line: &str| line.trim_start_matches("# ").starts_with(&shown);
         assert!(text.lines().any(is_shown), "{key} is absent");
-        if key != "endpoint_mtu" {
+        if !["endpoint_mtu", "machine_id_file"].contains(&key) {
             spelled_out = spelled_out.replace(&format!("# {shown}"), &shown);
         }
     }
@@ -315,6 +315,22 @@ fn the_example_configuration_shows_every_key_and_its_default() {
         format!("{:?}", as_it_is.unwrap()),
         format!("{:?}", spelled_out.unwrap())
     );
+}
+
+#[test]
+fn the_table_of_the_installation_has_the_defaults_that_the_example_shows() {
+    let (_, table) = include_str!("../../../deploy/node.toml")
+        .split_once("# [cni]\n")
+        .unwrap();
+    let with = |table: &str| load(&format!("{}[cni]\n{table}", good())).unwrap().cni;
+
+    let spelled_out = with(&table.replace("# ", ""));
+
+    assert_eq!(format!("{spelled_out:?}"), format!("{:?}", with("")));
+    assert!(load(&good()).unwrap().cni.is_none());
+    let relative = load(&format!("{}[cni]\nplugin_directory = \"bin\"\n", good()));
+    let said = relative.unwrap_err().to_string();
+    assert!(said.starts_with("cni.plugin_directory = "), "{said}");
 }
 
 /// The good configuration without these keys, with this in their place.

@@ -139,7 +139,7 @@ fn a_cloned_disks_key_is_refused() {
     let place = Place::new();
     place.key();
 
-    fs::write(&place.config.machine_id_file, "machine-2").unwrap();
+    fs::write(&place.config.machine_id_files[0], "machine-2").unwrap();
 
     assert!(refused(&place).contains("is this disk a clone?"));
 }
@@ -200,11 +200,33 @@ fn a_token_for_somebody_else_is_refused() {
 fn a_machine_without_an_id_is_told_which_setting_cures_it() {
     let place = Place::new();
 
-    fs::write(&place.config.machine_id_file, " \n").unwrap();
+    fs::write(&place.config.machine_id_files[0], " \n").unwrap();
     let empty = format!("{:#}", MachineIds::read(&place.config).unwrap_err());
-    fs::remove_file(&place.config.machine_id_file).unwrap();
+    fs::remove_file(&place.config.machine_id_files[0]).unwrap();
     let absent = format!("{:#}", MachineIds::read(&place.config).unwrap_err());
 
     assert!(empty.starts_with("machine_id_file = "), "{empty}");
     assert!(absent.contains("for example /etc/machine-id"), "{absent}");
+}
+
+#[test]
+fn a_machine_without_dmi_has_the_id_of_its_system() {
+    let mut place = Place::new();
+    let with_dmi = MachineIds::read(&place.config).unwrap();
+    let directory = place.config.state_directory.clone();
+    let [dmi, system] = ["dmi", "machine-id"].map(|name| directory.join(name));
+    place.config.machine_id_files = vec![dmi.clone(), system.clone()];
+    fs::write(&system, "machine-1\n").unwrap();
+
+    let without = MachineIds::read(&place.config).unwrap();
+    fs::write(&dmi, "machine-2\n").unwrap();
+    let clone = MachineIds::read(&place.config).unwrap();
+    for file in [dmi, system] {
+        fs::remove_file(file).unwrap();
+    }
+    let nothing = format!("{:#}", MachineIds::read(&place.config).unwrap_err());
+
+    assert_eq!(without, with_dmi);
+    assert_ne!(clone, with_dmi, "the machine's own id comes first");
+    assert!(nothing.contains("machine_id_file = "), "{nothing}");
 }

@@ -30,6 +30,8 @@ pub(super) enum Kind {
     GuardRepaired,
     /// Something in the store is not believed.
     PeerRefused,
+    /// Plugins or network configuration cannot be installed.
+    NotInstalled,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::PlaintextLeak => "PlaintextLeak",
             Self::GuardRepaired => "GuardRepaired",
             Self::PeerRefused => "PeerRefused",
+            Self::NotInstalled => "NotInstalled",
         }
     }
 }

@@ -23,6 +23,7 @@ use super::Node;
 use crate::clock::Now;
 use crate::enrol::Ask;
 use crate::guard::plan::GuardPlan;
+use crate::installer::Supervised;
 use crate::io::udp::LaneSocket;
 use crate::lane::LaneHandle;
 use crate::store_task::{People, StoreCommand};
@@ -50,6 +51,8 @@ pub(crate) struct Outputs {
     pub(crate) people: People,
     /// The snapshot.
     pub(crate) shown: Shown,
+    /// What installs Sotto on the node, where the daemon is to do it.
+    pub(crate) installer: Option<Supervised>,
 }
 
 impl Outputs {

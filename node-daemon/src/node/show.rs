@@ -12,6 +12,7 @@ use tunnel_core::plane::Suite;
 use super::Node;
 use crate::clock::Now;
 use crate::credentials::Renewal;
+use crate::installer::Supervised;
 use crate::peers::{Claims, Standing};
 use crate::telemetry::Telemetry;
 use crate::watchdog::GuardState;
@@ -132,6 +133,10 @@ impl Node {
             "the guard, which could not be repaired",
         );
         add(self.node_state.is_none(), "node.json");
+        let installer = self.outputs.installer.as_ref();
+        if let Some(missing) = installer.and_then(Supervised::missing) {
+            add(true, &missing);
+        }
         waits
     }
 

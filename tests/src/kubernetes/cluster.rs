@@ -12,8 +12,16 @@ use crate::wait;
 
 /// The manifest that `sotto install` applies.
 const MANIFEST: &str = include_str!("../../../deploy/sotto.yaml");
-/// What lines without a previous root and without a root as files have not.
-const NOT_HERE: [&str; 3] = ["previous_root", "/etc/sotto/root", "root-directory.invalid"];
+/// What lines have not without a previous root, without a root as files, and without an image, which the
+/// daemon would install plugins from.
+const NOT_HERE: [&str; 6] = [
+    "previous_root",
+    "/etc/sotto/root",
+    "root-directory.invalid",
+    "[cni]",
+    "plugin_directory",
+    "configuration_directory",
+];
 const NO_PIN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 /// Where the lab's administrator makes the root.
 const ROOT: &str = "/var/lib/root";
