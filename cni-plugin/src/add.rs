@@ -4,88 +4,193 @@
 //! killed leaves its reservation behind, and perhaps the link: the DEL that follows removes both, and
 //! without one the next ADD frees the reservation once the link went with its namespace.
 
+use std::net::IpAddr;
+
 use cni_protocol::config::NetworkConfig;
 use cni_protocol::environment::PodCall;
+use cni_protocol::node_state::NodeState;
+use cni_protocol::previous::PreviousResult;
 use cni_protocol::result::{AddResult, AssignedAddress, LinkEnd};
 use pod_pool::{Pool, Wanted};
 
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::guard;
-use crate::link::{self, LinkNames, PodLink};
+use crate::ipam::AddressPlugin;
+use crate::link::{self, LinkError, LinkNames, PodLink};
 use crate::netlink::Rtnl;
 use crate::netns::PodNetns;
 use crate::node;
+use crate::watchdog::Watchdog;
 
 /// Attaches a pod.
 pub(crate) fn run(
     call: &PodCall,
     config: &NetworkConfig,
     deadline: Deadline,
+    watchdog: &Watchdog,
 ) -> Result<AddResult, Failure> {
-    config.check_for_add()?;
+    let previous = config.made_before()?;
+    let plugin = config.address_plugin()?;
     let node = node::load(config)?;
     guard::require(deadline)?;
     let netns = PodNetns::open(&call.netns)?;
     let names = LinkNames::of(&call.key);
-    let mut rtnl = Rtnl::open(deadline)?;
-    let pool = Pool::new(&config.runtime_directory, &node.boot_id);
-    let wanted = Wanted {
-        key: &call.key,
-        link: &names.node,
-        netns: netns.identity(),
+    let attempt = Attempt {
+        call,
         node: &node,
-    };
-    let held = pool.reserve(&wanted, &mut rtnl, deadline.instant())?;
-    let addresses = held.reservation().map(|it| it.addresses.clone());
-    let addresses = addresses.unwrap_or_default();
-    let link = PodLink {
+        netns: &netns,
         names: &names,
-        interface: &call.key.interface,
-        addresses: &addresses,
-        mtu: node.mtu,
-        group: node.link_group,
+        pool: Pool::new(&config.runtime_directory, &node.boot_id),
+        deadline,
     };
-    let Err(failed) = link.wire(&mut rtnl, &netns, deadline) else {
-        return Ok(result(call, config, &link));
+    let addresses = match plugin {
+        None => attempt.attach(None).map_err(|it| *it.error)?,
+        Some(name) => attempt.attach_with(&AddressPlugin::new(name, config, watchdog))?,
     };
-    match failed.left_behind {
-        None => {
-            if let Err(error) = held.cancel() {
-                warn(call, &format!("could not undo the reservation: {error}"));
-            }
-        }
-        // The link is still there, so its addresses stay reserved until a DEL removes both.
-        Some(error) => {
-            let link = &names.node;
-            warn(call, &format!("could not undo link {link}: {error}"));
+    Ok(attempt.result(config, &addresses, previous))
+}
+
+struct Attempt<'a> {
+    call: &'a PodCall,
+    node: &'a NodeState,
+    netns: &'a PodNetns,
+    names: &'a LinkNames,
+    pool: Pool,
+    deadline: Deadline,
+}
+
+/// An attempt that failed.
+struct Failed {
+    error: Box<Failure>,
+    /// Whether its addresses are still on a link; then a DEL has to free them.
+    addresses_live: bool,
+}
+
+impl<E: Into<Failure>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self {
+            error: Box::new(error.into()),
+            addresses_live: false,
         }
     }
-    Err(failed.first.into())
+}
+
+impl Attempt<'_> {
+    /// Attaches with the addresses that another plugin assigns.
+    fn attach_with(&self, plugin: &AddressPlugin<'_>) -> Result<Vec<IpAddr>, Failure> {
+        // A second ADD fails there, and the DEL after it would free what the first one got.
+        self.pool.refuse_second(&self.call.key, &self.names.node)?;
+        self.refuse_link()?;
+        let attached = match plugin.add(self.deadline) {
+            Ok(assigned) => self.attach(Some(&assigned)),
+            Err(error) => Err(error.into()),
+        };
+        attached.map_err(
+            |Failed {
+                 error,
+                 addresses_live,
+             }| {
+                if !addresses_live && let Err(second) = plugin.del(Deadline::for_undo()) {
+                    warn(
+                        self.call,
+                        &format!("could not give the addresses back: {second}"),
+                    );
+                }
+                *error
+            },
+        )
+    }
+
+    fn refuse_link(&self) -> Result<(), LinkError> {
+        if link::exists(&self.names.node) {
+            return Err(LinkError::NodeEndExists(self.names.node.clone()));
+        }
+        Ok(())
+    }
+
+    /// Reserves and makes the link, or nothing.
+    fn attach(&self, assigned: Option<&[IpAddr]>) -> Result<Vec<IpAddr>, Failed> {
+        let mut rtnl = Rtnl::open(self.deadline)?;
+        let wanted = Wanted {
+            key: &self.call.key,
+            link: &self.names.node,
+            netns: self.netns.identity(),
+            node: self.node,
+            assigned,
+        };
+        let held = self
+            .pool
+            .reserve(&wanted, &mut rtnl, self.deadline.instant())?;
+        let addresses = held.reservation().map(|it| it.addresses.clone());
+        let addresses = addresses.unwrap_or_default();
+        let wired = self
+            .link(&addresses)
+            .wire(&mut rtnl, self.netns, self.deadline);
+        let Err(failed) = wired else {
+            return Ok(addresses);
+        };
+        let addresses_live = failed.left_behind.is_some();
+        match failed.left_behind {
+            None => {
+                if let Err(error) = held.cancel() {
+                    warn(
+                        self.call,
+                        &format!("could not undo the reservation: {error}"),
+                    );
+                }
+            }
+            // The link is still there, so its addresses stay reserved until a DEL removes both.
+            Some(error) => {
+                let link = &self.names.node;
+                warn(self.call, &format!("could not undo link {link}: {error}"));
+            }
+        }
+        Err(Failed {
+            error: Box::new(failed.first.into()),
+            addresses_live,
+        })
+    }
+
+    fn link<'b>(&'b self, addresses: &'b [IpAddr]) -> PodLink<'b> {
+        PodLink {
+            names: self.names,
+            interface: &self.call.key.interface,
+            addresses,
+            mtu: self.node.mtu,
+            group: self.node.link_group,
+        }
+    }
+
+    fn result(
+        &self,
+        config: &NetworkConfig,
+        addresses: &[IpAddr],
+        previous: Option<PreviousResult>,
+    ) -> AddResult {
+        let assigned = |address: &IpAddr| AssignedAddress {
+            address: *address,
+            gateway: link::gateway(*address),
+        };
+        AddResult {
+            host: LinkEnd {
+                name: self.names.node.clone(),
+                mac: self.names.node_mac,
+            },
+            pod: LinkEnd {
+                name: self.call.key.interface.to_string(),
+                mac: self.names.pod_mac,
+            },
+            sandbox: self.call.netns.to_string_lossy().into_owned(),
+            mtu: self.node.mtu,
+            addresses: addresses.iter().map(assigned).collect(),
+            dns: config.dns.clone(),
+            previous,
+        }
+    }
 }
 
 fn warn(call: &PodCall, text: &str) {
     let pod = call.pod.as_deref().unwrap_or("unnamed");
     eprintln!("sotto-cni: WARN {} (pod {pod}): {text}", call.key);
-}
-
-fn result(call: &PodCall, config: &NetworkConfig, link: &PodLink<'_>) -> AddResult {
-    let assigned = |address: &std::net::IpAddr| AssignedAddress {
-        address: *address,
-        gateway: link::gateway(*address),
-    };
-    AddResult {
-        host: LinkEnd {
-            name: link.names.node.clone(),
-            mac: link.names.node_mac,
-        },
-        pod: LinkEnd {
-            name: call.key.interface.to_string(),
-            mac: link.names.pod_mac,
-        },
-        sandbox: call.netns.to_string_lossy().into_owned(),
-        mtu: link.mtu,
-        addresses: link.addresses.iter().map(assigned).collect(),
-        dns: config.dns.clone(),
-    }
 }

@@ -4,34 +4,37 @@
 //! warnings go to standard error.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use cni_protocol::config::{ConfigDocument, NetworkConfig};
-use cni_protocol::environment::Call;
+use cni_protocol::environment::{Call, EnvironmentError};
 use cni_protocol::version::CniVersion;
+use nix::poll::{PollFd, PollFlags, poll};
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Limits};
 use crate::failure::Failure;
+use crate::watchdog::Watchdog;
 use crate::{add, check, del, gc, input, status, version};
 
-/// Runtimes kill a plugin after some minutes; this is well before, and enough for 200 at once.
-const CALL_TIME: Duration = Duration::from_secs(20);
-
-/// STATUS is asked every few seconds and blocks the runtime's own status meanwhile.
-const STATUS_TIME: Duration = Duration::from_millis(900);
+/// How long the watchdog waits for room to print: there is some, or nobody reads.
+const PRINT_TIME: u16 = 20;
 
 /// Answers one call.
 pub(crate) fn run() -> ExitCode {
     if std::env::args_os().len() > 1 {
         return about();
     }
+    let call = Call::from_environment(|variable| std::env::var_os(variable));
+    let limits = Limits::of(&call);
+    let watchdog = Watchdog::start(limits.verb, limits.whole);
     let mut version = CniVersion::LATEST;
-    let answer = answer(&mut version);
+    let answer = answer(call, limits, &mut version, &watchdog);
     let (text, code) = match &answer {
         Ok(Answer { text, .. }) => (text.clone(), ExitCode::SUCCESS),
         Err(failure) => (failure.to_cni().to_json(version), ExitCode::FAILURE),
     };
+    watchdog.claim_answer();
     match (print(&text), answer) {
         (Ok(()), _) => code,
         (Err(error), Ok(answer)) => {
@@ -75,63 +78,84 @@ impl Answer {
     }
 }
 
-fn answer(version: &mut CniVersion) -> Result<Answer, Failure> {
-    let call = Call::from_environment(|variable| std::env::var_os(variable));
-    let (time, most) = match call {
+fn answer(
+    call: Result<Call, EnvironmentError>,
+    limits: Limits,
+    version: &mut CniVersion,
+    watchdog: &Watchdog,
+) -> Result<Answer, Failure> {
+    let most = match call {
         Ok(Call::Version) => return Ok(Answer::plain(version::run())),
         // Started by hand: do not wait for a configuration that nobody types.
         Err(error) if std::env::var_os("CNI_COMMAND").is_none() => return Err(error.into()),
-        Ok(Call::Status) => (STATUS_TIME, input::MAXIMUM_INPUT),
-        Ok(Call::Gc) => (CALL_TIME, input::MAXIMUM_GC_INPUT),
-        Ok(_) | Err(_) => (CALL_TIME, input::MAXIMUM_INPUT),
+        Ok(Call::Gc) => input::MAXIMUM_GC_INPUT,
+        Ok(_) | Err(_) => input::MAXIMUM_INPUT,
     };
-    let deadline = Deadline::after(time);
-    let document = read_document(version, most, deadline);
-    let call = call?;
-    let config = document?.check()?;
-    dispatch(call, config, deadline)
-}
-
-/// The version is learned even from a call that fails later, so that its error can be read.
-fn read_document(
-    version: &mut CniVersion,
-    most: usize,
-    deadline: Deadline,
-) -> Result<ConfigDocument, Failure> {
+    let deadline = Deadline::after(limits.waits);
     let text = input::read_all(std::io::stdin(), most, deadline)?;
     let document = ConfigDocument::decode(&text)?;
+    // Learned even from a call that fails later, so that its error can be read.
     *version = document.version()?;
-    Ok(document)
+    watchdog.answer_in(*version);
+    let call = call?;
+    let config = document.check()?;
+    dispatch(call, config, deadline, watchdog)
 }
 
-fn dispatch(call: Call, config: NetworkConfig, deadline: Deadline) -> Result<Answer, Failure> {
+fn dispatch(
+    call: Call,
+    config: NetworkConfig,
+    deadline: Deadline,
+    watchdog: &Watchdog,
+) -> Result<Answer, Failure> {
     match call {
         Call::Add(call) => {
-            let result = add::run(&call, &config, deadline)?;
+            let result = add::run(&call, &config, deadline, watchdog)?;
             let text = result.to_json(config.version);
-            let undo = move || del::run(&call.key, &config, Deadline::for_undo());
+            let watchdog = watchdog.clone();
+            let undo = move || del::run(&call.key, &config, Deadline::for_undo(), &watchdog);
             let undo = Some(Box::new(undo) as Box<_>);
             return Ok(Answer { text, undo });
         }
-        Call::Del(key) => del::run(&key, &config, deadline)?,
-        Call::Check(call) => check::run(&call, &config, deadline)?,
+        Call::Del(key) => del::run(&key, &config, deadline, watchdog)?,
+        Call::Check(call) => {
+            require_version("CHECK", CniVersion::V0_4_0, config.version)?;
+            check::run(&call, &config, deadline, watchdog)?;
+        }
         Call::Status => {
-            require_version("STATUS", config.version)?;
-            status::run(&config, deadline)?;
+            require_version("STATUS", CniVersion::V1_1_0, config.version)?;
+            status::run(&config, deadline, watchdog)?;
         }
         Call::Gc => {
-            require_version("GC", config.version)?;
-            gc::run(&config)?;
+            require_version("GC", CniVersion::V1_1_0, config.version)?;
+            gc::run(&config, deadline, watchdog)?;
         }
         Call::Version => return Ok(Answer::plain(version::run())),
     }
     Ok(Answer::plain(String::new()))
 }
 
-fn require_version(verb: &'static str, version: CniVersion) -> Result<(), Failure> {
-    match version {
-        CniVersion::V1_0_0 => Err(Failure::VerbOfLaterVersion { verb, version }),
-        CniVersion::V1_1_0 => Ok(()),
+fn require_version(
+    verb: &'static str,
+    since: CniVersion,
+    version: CniVersion,
+) -> Result<(), Failure> {
+    if version >= since {
+        return Ok(());
+    }
+    Err(Failure::VerbOfLaterVersion {
+        verb,
+        since,
+        version,
+    })
+}
+
+/// Prints only where that does not block.
+pub(crate) fn print_bounded(text: &str) {
+    let output = std::io::stdout();
+    let mut files = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
+    if matches!(poll(&mut files, PRINT_TIME), Ok(1)) {
+        let _ = nix::unistd::write(&output, format!("{text}\n").as_bytes());
     }
 }
 

@@ -13,16 +13,19 @@ use pod_pool::Pool;
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::guard::{self, GuardError};
+use crate::ipam::AddressPlugin;
 use crate::link::{LinkNames, PodLink};
 use crate::netlink::Rtnl;
 use crate::netns::PodNetns;
 use crate::node;
+use crate::watchdog::Watchdog;
 
 /// Checks one attachment.
 pub(crate) fn run(
     call: &PodCall,
     config: &NetworkConfig,
     deadline: Deadline,
+    watchdog: &Watchdog,
 ) -> Result<(), Failure> {
     let previous = config.previous_result()?;
     let node = node::load(config)?;
@@ -49,7 +52,10 @@ pub(crate) fn run(
     let netns = PodNetns::open(&call.netns)?;
     differences.extend(link.differences(&mut Rtnl::open(deadline)?, &netns, deadline)?);
     if differences.is_empty() {
-        return Ok(());
+        return match config.address_plugin()? {
+            None => Ok(()),
+            Some(name) => Ok(AddressPlugin::new(name, config, watchdog).check(deadline)?),
+        };
     }
     Err(Failure::Broken {
         subject: call.key.to_string(),
@@ -65,15 +71,10 @@ fn reservation_differences(
     let Some(reservation) = reservation.filter(|it| it.key == call.key) else {
         return vec!["its reservation is gone".into()];
     };
-    let reserved = &reservation.addresses;
-    let missing = reserved
-        .iter()
-        .filter(|address| !remembered.contains(address));
-    let foreign = remembered
-        .iter()
-        .filter(|address| !reserved.contains(address));
-    missing
+    // Addresses beyond those came from later plugins.
+    let reserved = reservation.addresses.iter();
+    reserved
+        .filter(|address| !remembered.contains(address))
         .map(|address| format!("address {address} is reserved but not in prevResult"))
-        .chain(foreign.map(|address| format!("address {address} of prevResult is not reserved")))
         .collect()
 }

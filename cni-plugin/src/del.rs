@@ -9,16 +9,30 @@ use pod_pool::{Claim, Links, NodeLinks, Pool};
 
 use crate::deadline::Deadline;
 use crate::failure::Failure;
+use crate::ipam::AddressPlugin;
 use crate::link::{self, LinkNames};
 use crate::netlink::Rtnl;
 use crate::node;
+use crate::watchdog::Watchdog;
 
 /// Detaches a pod.
 pub(crate) fn run(
     key: &AttachmentKey,
     config: &NetworkConfig,
     deadline: Deadline,
+    watchdog: &Watchdog,
 ) -> Result<(), Failure> {
+    let ours = detach(key, config, deadline);
+    // The link and the pool first: what the other plugin frees it gives to the next pod at once. It is
+    // asked whatever is found here, because nothing here says what it assigned.
+    let others = match config.address_plugin()? {
+        None => Ok(()),
+        Some(name) => AddressPlugin::new(name, config, watchdog).del(deadline),
+    };
+    ours.and(others.map_err(Failure::from))
+}
+
+fn detach(key: &AttachmentKey, config: &NetworkConfig, deadline: Deadline) -> Result<(), Failure> {
     let names = LinkNames::of(key);
     // Without a boot id no reservation can be found, but the link still goes.
     let boot_id = node::boot_id(&config.boot_id_file);

@@ -1,5 +1,7 @@
 //! Every way in which a call fails, and the specification's code for it.
 
+use std::time::Duration;
+
 use cni_protocol::config::ConfigError;
 use cni_protocol::environment::EnvironmentError;
 use cni_protocol::error::{CniError, ErrorCode};
@@ -8,6 +10,7 @@ use pod_pool::PoolError;
 
 use crate::guard::GuardError;
 use crate::input::InputError;
+use crate::ipam::IpamError;
 use crate::link::LinkError;
 use crate::netlink::NetlinkError;
 use crate::netns::NetnsError;
@@ -34,10 +37,16 @@ pub(crate) enum Failure {
     Link(#[from] LinkError),
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    #[error(transparent)]
+    Ipam(#[from] IpamError),
+    /// The watchdog ended the call.
+    #[error("run {verb}: not done after {limit:?}, does a disk or the kernel hang?")]
+    TookTooLong { verb: &'static str, limit: Duration },
     /// The verb came with a later version.
-    #[error("run {verb}: cniVersion {version} does not have it, 1.1.0 does")]
+    #[error("run {verb}: cniVersion {version} does not have it, {since} does")]
     VerbOfLaterVersion {
         verb: &'static str,
+        since: CniVersion,
         version: CniVersion,
     },
     /// CHECK found differences.
@@ -78,6 +87,8 @@ impl Failure {
             Self::Netns(error) => netns_code(error),
             Self::Pool(error) => pool_code(error),
             Self::Link(error) => link_code(error),
+            Self::Ipam(error) => ipam_code(error),
+            Self::TookTooLong { .. } => ErrorCode::TryAgainLater,
             Self::VerbOfLaterVersion { .. } => ErrorCode::IncompatibleVersion,
             Self::Broken { .. } => ErrorCode::AttachmentBroken,
             Self::Unavailable(_) | Self::NoAddressLeft(_) => ErrorCode::Unavailable,
@@ -93,10 +104,10 @@ fn config_code(error: &ConfigError) -> ErrorCode {
             ErrorCode::Decode
         }
         ConfigError::MissingVersion | ConfigError::Version(_) => ErrorCode::IncompatibleVersion,
-        ConfigError::Name { .. } | ConfigError::Value { .. } | ConfigError::Missing(_) => {
-            ErrorCode::InvalidConfig
-        }
-        ConfigError::Unsupported { .. } => ErrorCode::UnsupportedField,
+        ConfigError::Name { .. }
+        | ConfigError::Value { .. }
+        | ConfigError::AddressPlugin { .. }
+        | ConfigError::Missing(_) => ErrorCode::InvalidConfig,
     }
 }
 
@@ -122,7 +133,10 @@ fn pool_code(error: &PoolError) -> ErrorCode {
         PoolError::AlreadyReserved(_)
         | PoolError::NameTaken { .. }
         | PoolError::SecondAttachment { .. } => ErrorCode::AlreadyAttached,
-        PoolError::Exhausted { .. } | PoolError::Busy(_) => ErrorCode::TryAgainLater,
+        PoolError::Exhausted { .. } | PoolError::Busy(_) | PoolError::Taken(_) => {
+            ErrorCode::TryAgainLater
+        }
+        PoolError::NotTheNodes { .. } | PoolError::NotOneOfEach(_) => ErrorCode::InvalidConfig,
         PoolError::File { .. } | PoolError::Encode(_) => ErrorCode::Io,
         PoolError::Kernel(error) => error
             .downcast_ref::<NetlinkError>()
@@ -139,6 +153,19 @@ fn link_code(error: &LinkError) -> ErrorCode {
         LinkError::NotAVeth(_) | LinkError::Sysctl { .. } => ErrorCode::Io,
         LinkError::Netlink(error) => netlink_code(error),
         LinkError::Netns(error) => netns_code(error),
+    }
+}
+
+/// Of the codes of another plugin only "try again" says what the runtime should do.
+fn ipam_code(error: &IpamError) -> ErrorCode {
+    match error {
+        IpamError::Itself(_) | IpamError::NotFound { .. } => ErrorCode::InvalidConfig,
+        IpamError::Endless(_) => ErrorCode::TryAgainLater,
+        IpamError::Refused { code, .. } if *code == Some(ErrorCode::TryAgainLater as u64) => {
+            ErrorCode::TryAgainLater
+        }
+        IpamError::Execute { .. } | IpamError::Refused { .. } => ErrorCode::Io,
+        IpamError::Decode { .. } => ErrorCode::Decode,
     }
 }
 

@@ -6,12 +6,19 @@
 use cni_protocol::config::NetworkConfig;
 use pod_pool::{Found, Links, NodeLinks, Pool};
 
+use crate::deadline::Deadline;
 use crate::failure::Failure;
+use crate::ipam::AddressPlugin;
 use crate::netns;
 use crate::node;
+use crate::watchdog::Watchdog;
 
 /// Frees what belongs to no attachment.
-pub(crate) fn run(config: &NetworkConfig) -> Result<(), Failure> {
+pub(crate) fn run(
+    config: &NetworkConfig,
+    deadline: Deadline,
+    watchdog: &Watchdog,
+) -> Result<(), Failure> {
     let valid = config.valid_attachments()?;
     let boot_id = node::boot_id(&config.boot_id_file)?;
     let pool = Pool::new(&config.runtime_directory, &boot_id);
@@ -35,6 +42,10 @@ pub(crate) fn run(config: &NetworkConfig) -> Result<(), Failure> {
                 errors.extend(freed.err().map(|error| error.to_string()));
             }
         }
+    }
+    if let Some(name) = config.address_plugin()? {
+        let forwarded = AddressPlugin::new(name, config, watchdog).gc(deadline);
+        errors.extend(forwarded.err().map(|error| error.to_string()));
     }
     if errors.is_empty() {
         return Ok(());

@@ -6,10 +6,16 @@ use pod_pool::{NodeLinks, Pool};
 use crate::deadline::Deadline;
 use crate::failure::Failure;
 use crate::guard::{self, GuardError};
+use crate::ipam::AddressPlugin;
 use crate::node;
+use crate::watchdog::Watchdog;
 
 /// Tells whether pods can be attached.
-pub(crate) fn run(config: &NetworkConfig, deadline: Deadline) -> Result<(), Failure> {
+pub(crate) fn run(
+    config: &NetworkConfig,
+    deadline: Deadline,
+    watchdog: &Watchdog,
+) -> Result<(), Failure> {
     let unavailable = |failure| Failure::Unavailable(Box::new(failure));
     let node = node::load(config).map_err(|error| unavailable(error.into()))?;
     guard::require(deadline).map_err(|error| match error {
@@ -18,6 +24,12 @@ pub(crate) fn run(config: &NetworkConfig, deadline: Deadline) -> Result<(), Fail
         }
         GuardError::Ask(_) => unavailable(error.into()),
     })?;
+    if let Some(name) = config.address_plugin()? {
+        let plugin = AddressPlugin::new(name, config, watchdog);
+        return plugin
+            .status(deadline)
+            .map_err(|error| unavailable(error.into()));
+    }
     let pool = Pool::new(&config.runtime_directory, &node.boot_id);
     let exhausted = pool
         .exhausted_families(&node, &NodeLinks)

@@ -1,8 +1,8 @@
 //! The network configuration on standard input.
 //!
 //! Ours are `runtimeDirectory` and `bootIdFile`; their values are checked. Keys of others are let
-//! through, as the specification asks, except those that ask for something we would silently not do
-//! (`ipam`). What is read depends on the verb: a DEL never looks at `prevResult`, which may be torn.
+//! through, as the specification asks. What is read depends on the verb: a DEL never looks at
+//! `prevResult`, which may be torn, and looks at `ipam` when its own work is done.
 
 mod unique;
 
@@ -73,15 +73,13 @@ pub enum ConfigError {
         /// What should stand there.
         expected: &'static str,
     },
-    /// A key that asks for what is not done here.
-    #[error("read network configuration: {key} is {value}: {cure}")]
-    Unsupported {
-        /// The key.
-        key: &'static str,
+    /// The plugin that assigns addresses has no name to look for.
+    #[error("read network configuration: ipam.type {value} {reason}")]
+    AddressPlugin {
         /// The value found, cut short.
         value: String,
-        /// What to do about it.
-        cure: &'static str,
+        /// What is wrong.
+        reason: NameError,
     },
     /// A key that the verb cannot do without.
     #[error("read network configuration: {0} is missing, the runtime has to send it")]
@@ -142,23 +140,54 @@ impl ConfigDocument {
 }
 
 impl NetworkConfig {
-    /// Refuses, for ADD, what asks for work that would silently not be done.
+    /// Name of the plugin that assigns pods' addresses, when Sotto is not to do it itself.
+    ///
+    /// It is looked for in `CNI_PATH`; a name that leads out of there is refused (CVE-2021-20206).
     ///
     /// # Errors
-    /// When addresses are to come from another plugin, or another plugin came before.
-    pub fn check_for_add(&self) -> Result<(), ConfigError> {
-        let ipam = self.document.get("ipam");
-        if let Some(value) = ipam.filter(|ipam| ipam.get("type").is_some()) {
-            let cure = "Sotto assigns pod addresses itself, remove it";
-            return Err(unsupported("ipam", value, cure));
+    /// When `ipam` is there and names no plugin that can be looked for.
+    pub fn address_plugin(&self) -> Result<Option<&str>, ConfigError> {
+        let Some(ipam) = self.present("ipam") else {
+            return Ok(None);
+        };
+        if !ipam.is_object() {
+            return Err(wrong("ipam", ipam, "an object"));
         }
-        match self.present("prevResult") {
-            None => Ok(()),
-            Some(value) => {
-                let cure = "sotto-cni must be the first plugin of the chain";
-                Err(unsupported("prevResult", value, cure))
-            }
+        match ipam.get("type") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(name)) if name.is_empty() => Ok(None),
+            Some(Value::String(name)) => match check_identifier(name) {
+                Ok(()) => Ok(Some(name)),
+                Err(reason) => Err(ConfigError::AddressPlugin {
+                    value: shown(&Value::from(name.as_str())),
+                    reason,
+                }),
+            },
+            Some(other) => Err(wrong("ipam.type", other, "the name of a plugin")),
         }
+    }
+
+    /// What plugins before us made, which an ADD hands on.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn made_before(&self) -> Result<Option<PreviousResult>, ConfigError> {
+        let found = self.present("prevResult").map(PreviousResult::from_value);
+        found.transpose().map_err(ConfigError::PreviousResult)
+    }
+
+    /// The configuration as the plugin that assigns addresses gets it.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        Value::Object(self.document.clone()).to_string()
+    }
+
+    /// The same without `prevResult`: what is torn must not make that plugin's DEL fail either.
+    #[must_use]
+    pub fn to_json_for_del(&self) -> String {
+        let mut document = self.document.clone();
+        document.remove("prevResult");
+        Value::Object(document).to_string()
     }
 
     /// The result of the ADD, which CHECK compares with.
@@ -166,10 +195,8 @@ impl NetworkConfig {
     /// # Errors
     /// When it is missing or cannot be read.
     pub fn previous_result(&self) -> Result<PreviousResult, ConfigError> {
-        let value = self
-            .present("prevResult")
-            .ok_or(ConfigError::Missing("prevResult"))?;
-        PreviousResult::from_value(value).map_err(ConfigError::PreviousResult)
+        self.made_before()?
+            .ok_or(ConfigError::Missing("prevResult"))
     }
 
     /// The attachments that live, as (container id, interface name); `null` and `[]` are none.
@@ -252,11 +279,6 @@ fn wrong(key: &'static str, value: &Value, expected: &'static str) -> ConfigErro
         value,
         expected,
     }
-}
-
-fn unsupported(key: &'static str, value: &Value, cure: &'static str) -> ConfigError {
-    let value = shown(value);
-    ConfigError::Unsupported { key, value, cure }
 }
 
 /// Enough of a value to find it in the file.

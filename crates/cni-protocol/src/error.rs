@@ -3,7 +3,7 @@
 //! The codes below 100 are the specification's, from 100 on they are ours. A code tells the runtime
 //! what to do next, so each failure is mapped to one in exactly one place, beside its enum.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::version::CniVersion;
 
@@ -13,8 +13,6 @@ use crate::version::CniVersion;
 pub enum ErrorCode {
     /// The configuration's `cniVersion` is not spoken here, or does not know the verb.
     IncompatibleVersion = 1,
-    /// A field of the configuration asks for what Sotto does not do.
-    UnsupportedField = 2,
     /// A `CNI_` variable is missing or malformed.
     InvalidEnvironment = 4,
     /// A file, the kernel or standard input failed.
@@ -78,6 +76,32 @@ impl CniError {
     }
 }
 
+/// What another plugin says when it fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code it gave.
+    pub code: u64,
+    /// Its message and details, cut short.
+    pub message: String,
+}
+
+impl Refusal {
+    /// Reads the object that another plugin printed; `None` when it printed something else.
+    #[must_use]
+    pub fn from_json(text: &[u8]) -> Option<Self> {
+        /// Enough to say what is wrong, too little to fill a log.
+        const LONGEST: usize = 500;
+        let object: Value = serde_json::from_slice(text).ok()?;
+        let part = |key| object.get(key).and_then(Value::as_str).unwrap_or_default();
+        let parts = [part("msg"), part("details")];
+        let said: Vec<_> = parts.into_iter().filter(|it| !it.is_empty()).collect();
+        Some(Self {
+            code: object.get("code")?.as_u64()?,
+            message: said.join(": ").chars().take(LONGEST).collect(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +124,28 @@ mod tests {
         assert_eq!(object["code"], 5);
         assert_eq!(object["msg"], "open lock");
         assert_eq!(object["details"], "no such folder");
+    }
+
+    #[test]
+    fn a_refusal_of_another_plugin_is_read_whatever_it_printed() {
+        let text = br#"{"cniVersion":"1.0.0","code":11,"msg":"full","details":"of 254"}"#;
+
+        let refusal = Refusal::from_json(text).unwrap();
+
+        assert_eq!(
+            (refusal.code, refusal.message.as_str()),
+            (11, "full: of 254")
+        );
+        for nothing in [
+            &b""[..],
+            b"panic: x",
+            b"{}",
+            b"[]",
+            b"{\"code\":-1}",
+            b"\xff",
+        ] {
+            assert_eq!(Refusal::from_json(nothing), None);
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The result of a successful ADD, in the layout of the version asked for.
 //!
 //! Runtimes file an address under the interface that its index names and insist that the pod's own
-//! has one, so the index always points at the pod's interface.
+//! has one, so the index always points at the pod's interface. What plugins before us made stays in
+//! front, because its indices count from there.
 
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::previous::PreviousResult;
 use crate::version::CniVersion;
 
 /// A link-layer address.
@@ -39,7 +41,7 @@ pub struct AssignedAddress {
 }
 
 /// What an ADD made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct AddResult {
     /// The end on the node.
     pub host: LinkEnd,
@@ -53,12 +55,31 @@ pub struct AddResult {
     pub addresses: Vec<AssignedAddress>,
     /// Name resolution that the configuration asks for.
     pub dns: Option<Value>,
+    /// What plugins before us made.
+    pub previous: Option<PreviousResult>,
 }
 
 impl AddResult {
     /// The object to print.
     #[must_use]
     pub fn to_json(&self, version: CniVersion) -> String {
+        let previous = self.previous.as_ref();
+        let mut result = previous.map_or_else(Map::new, |it| it.document.clone());
+        let pod = previous.map_or(0, |it| it.interfaces.len()) + 1;
+        let addresses = self.addresses.iter();
+        let ips = addresses.clone().map(|it| ip_entry(it, pod, version));
+        append(&mut result, "interfaces", self.interfaces(version));
+        append(&mut result, "ips", ips);
+        append(&mut result, "routes", addresses.map(default_route));
+        if let Some(dns) = &self.dns {
+            result.insert("dns".into(), dns.clone());
+        }
+        result.entry("dns").or_insert_with(|| json!({}));
+        result.insert("cniVersion".into(), version.as_str().into());
+        Value::Object(result).to_string()
+    }
+
+    fn interfaces(&self, version: CniVersion) -> [Value; 2] {
         let mut interfaces = [
             json!({"name": self.host.name, "mac": self.host.mac.to_string()}),
             json!({
@@ -66,37 +87,45 @@ impl AddResult {
             }),
         ];
         match version {
-            CniVersion::V1_0_0 => {}
+            CniVersion::V0_3_1 | CniVersion::V0_4_0 | CniVersion::V1_0_0 => {}
             CniVersion::V1_1_0 => {
                 for interface in interfaces.iter_mut().filter_map(Value::as_object_mut) {
                     interface.insert("mtu".into(), self.mtu.into());
                 }
             }
         }
-        let addresses = self.addresses.iter();
-        let ips: Vec<_> = addresses.clone().map(ip_entry).collect();
-        let routes: Vec<_> = addresses.map(default_route).collect();
-        json!({
-            "cniVersion": version.as_str(),
-            "interfaces": interfaces,
-            "ips": ips,
-            "routes": routes,
-            "dns": self.dns.clone().unwrap_or_else(|| json!({})),
-        })
-        .to_string()
+        interfaces
     }
 }
 
-fn ip_entry(assigned: &AssignedAddress) -> Value {
-    let length = match assigned.address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
+fn append(result: &mut Map<String, Value>, key: &str, entries: impl IntoIterator<Item = Value>) {
+    let list = result.entry(key).or_insert(Value::Null);
+    if list.is_null() {
+        *list = json!([]);
+    }
+    if let Some(list) = list.as_array_mut() {
+        list.extend(entries);
+    }
+}
+
+fn ip_entry(assigned: &AssignedAddress, interface: usize, version: CniVersion) -> Value {
+    let (length, family) = match assigned.address {
+        IpAddr::V4(_) => (32, "4"),
+        IpAddr::V6(_) => (128, "6"),
     };
-    json!({
+    let mut entry = json!({
         "address": format!("{}/{length}", assigned.address),
         "gateway": assigned.gateway.to_string(),
-        "interface": 1,
-    })
+        "interface": interface,
+    });
+    match (version, entry.as_object_mut()) {
+        (CniVersion::V0_3_1 | CniVersion::V0_4_0, Some(entry)) => {
+            entry.insert("version".into(), family.into());
+        }
+        (CniVersion::V0_3_1 | CniVersion::V0_4_0, None)
+        | (CniVersion::V1_0_0 | CniVersion::V1_1_0, _) => {}
+    }
+    entry
 }
 
 fn default_route(assigned: &AssignedAddress) -> Value {
@@ -132,6 +161,7 @@ mod tests {
                 assigned("fd00:10:244:1::2", GATEWAY_V6.into()),
             ],
             dns: None,
+            previous: None,
         }
     }
 
@@ -162,11 +192,54 @@ mod tests {
         );
     }
 
-    #[test]
-    fn cn16_a_result_of_1_0_0_has_no_mtu() {
-        let text = result().to_json(CniVersion::V1_0_0);
+    fn parsed(result: &AddResult, version: CniVersion) -> Value {
+        serde_json::from_str(&result.to_json(version)).unwrap()
+    }
 
-        assert!(text.contains(r#""cniVersion":"1.0.0""#), "{text}");
-        assert!(!text.contains("mtu"), "{text}");
+    #[test]
+    fn cn16_a_result_has_the_layout_of_its_version() {
+        for (version, has_family, has_mtu) in [
+            (CniVersion::V0_3_1, true, false),
+            (CniVersion::V0_4_0, true, false),
+            (CniVersion::V1_0_0, false, false),
+            (CniVersion::V1_1_0, false, true),
+        ] {
+            let value = parsed(&result(), version);
+
+            assert_eq!(value["cniVersion"], version.as_str());
+            let families = (&value["ips"][0]["version"], &value["ips"][1]["version"]);
+            let expected = (json!("4"), json!("6"));
+            assert_eq!(families == (&expected.0, &expected.1), has_family);
+            assert_eq!(value.to_string().contains("mtu"), has_mtu);
+            assert_eq!(value["ips"][1]["interface"], 1);
+        }
+    }
+
+    #[test]
+    fn what_plugins_before_us_made_is_handed_on_and_counted() {
+        let before = json!({
+            "cniVersion": "1.1.0",
+            "interfaces": [{"name": "dummy0"}, {"name": "net1", "sandbox": "/n", "x": 1}],
+            "ips": [{"address": "10.9.9.9/24", "interface": 1}],
+            "routes": null,
+            "dns": {"nameservers": ["10.9.9.1"]},
+            "cni.dev/future": true,
+        });
+        let mut result = result();
+        result.previous = Some(PreviousResult::from_value(&before).unwrap());
+
+        let value = parsed(&result, CniVersion::V1_1_0);
+
+        assert_eq!(value["interfaces"][1], before["interfaces"][1]);
+        assert_eq!(value["interfaces"][3]["name"], "eth0");
+        assert_eq!(value["ips"][0], before["ips"][0]);
+        assert_eq!(value["ips"][1]["interface"], 3);
+        assert_eq!(value["ips"][2]["interface"], 3);
+        assert_eq!(value["routes"].as_array().unwrap().len(), 2);
+        assert_eq!(value["dns"], before["dns"]);
+        assert_eq!(value["cni.dev/future"], true);
+
+        result.dns = Some(json!({"domain": "ours"}));
+        assert_eq!(parsed(&result, CniVersion::V1_1_0)["dns"]["domain"], "ours");
     }
 }

@@ -14,6 +14,7 @@
 //! `resting` is seen in at least one of them by a reader that reads them in that order.
 
 mod choose;
+mod error;
 mod held;
 mod resting;
 #[cfg(test)]
@@ -29,8 +30,11 @@ use std::time::{Duration, Instant};
 
 use cni_protocol::attachment::AttachmentKey;
 use cni_protocol::node_state::NodeState;
-use cni_protocol::reservation::{NetnsIdentity, Reservation, ReservationError};
+use cni_protocol::reservation::{NetnsIdentity, Reservation};
 
+use choose::Choice;
+pub use error::PoolError;
+use error::failed;
 pub use held::{Found, Held};
 use nix::errno::Errno;
 use nix::libc;
@@ -106,6 +110,8 @@ pub struct Wanted<'a> {
     pub netns: &'a NetnsIdentity,
     /// Ranges and addresses that no pod gets.
     pub node: &'a NodeState,
+    /// What another plugin assigned; `None` to choose here.
+    pub assigned: Option<&'a [IpAddr]>,
 }
 
 /// What a DEL finds under its attachment's name.
@@ -119,66 +125,6 @@ pub enum Claim {
     Anothers,
 }
 
-/// Why the pool cannot do what is asked.
-#[derive(Debug, thiserror::Error)]
-pub enum PoolError {
-    /// A repeated ADD, or one without the DEL before.
-    #[error("reserve addresses for {0}: it has some already, DEL it first")]
-    AlreadyReserved(AttachmentKey),
-    /// Two attachments of one hash, once in 2^52.
-    #[error("reserve addresses for {wanted}: its link's name {link} belongs to {owner}")]
-    NameTaken {
-        /// Who asks.
-        wanted: AttachmentKey,
-        /// The name.
-        link: String,
-        /// Who has it.
-        owner: AttachmentKey,
-    },
-    /// Each attachment brings default routes, and a pod has room for one pair.
-    #[error(
-        "reserve addresses for {wanted}: its pod has {other}, and a pod has one attachment to Sotto"
-    )]
-    SecondAttachment {
-        /// Who asks.
-        wanted: AttachmentKey,
-        /// What the pod has.
-        other: AttachmentKey,
-    },
-    /// No address is left in a family, not even a resting one.
-    #[error(
-        "reserve an {family} address: all of {ranges} are in use, {held} attachments hold some"
-    )]
-    Exhausted {
-        /// Name of the family.
-        family: &'static str,
-        /// The node's ranges in it.
-        ranges: String,
-        /// How many reservations there are.
-        held: usize,
-    },
-    /// Somebody held a lock for the whole of the call's time.
-    #[error("lock {}: another call of the plugin holds it for too long", .0.display())]
-    Busy(PathBuf),
-    /// A file operation failed.
-    #[error("{action} {}", .path.display())]
-    File {
-        /// What was done.
-        action: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A reservation cannot be written down.
-    #[error("encode reservation")]
-    Encode(#[source] ReservationError),
-    /// The kernel did not say which addresses it has routes for.
-    #[error("reserve addresses")]
-    Kernel(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
 impl Pool {
     /// The pool of a boot; touches nothing.
     #[must_use]
@@ -187,10 +133,11 @@ impl Pool {
         Self { directory }
     }
 
-    /// Reserves one address of each family that the node has.
+    /// Reserves one address of each family that the node has, or what another plugin assigned, so that
+    /// no address has two owners whoever chose it.
     ///
     /// # Errors
-    /// When there is none, the attachment has some, or the pool or the kernel does not answer.
+    /// When there is none or it cannot be given, the attachment has some, or the pool or the kernel does not answer.
     pub fn reserve(
         &self,
         wanted: &Wanted<'_>,
@@ -200,21 +147,17 @@ impl Pool {
         self.create_folders()?;
         let _lock = self.lock(until)?;
         self.remove_earlier_boots();
-        self.refuse_second(wanted)?;
+        self.refuse_second(wanted.key, wanted.link)?;
         self.sweep(kernel)?;
-        let used = self.used_addresses(wanted, kernel)?;
-        let mut resting = Resting::read(&self.resting_folder(), kernel.since_boot())?;
-        let mut choice = Choice {
-            held: used.len(),
-            used,
-            wanted,
+        let choice = Choice {
+            node: wanted.node,
+            used: self.used_addresses(wanted, kernel)?,
         };
-        let mut addresses = Vec::new();
-        for family in choose::families(&wanted.node.pod_ranges) {
-            let address = choice.one(family, &mut resting, kernel)?;
-            choice.used.insert(address);
-            addresses.push(address);
-        }
+        let mut resting = Resting::read(&self.resting_folder(), kernel.since_boot())?;
+        let addresses = match wanted.assigned {
+            None => choice.of_each_family(&mut resting, kernel)?,
+            Some(addresses) => choice.assigned(addresses, kernel)?,
+        };
         let reservation = Reservation {
             key: wanted.key.clone(),
             addresses,
@@ -226,6 +169,26 @@ impl Pool {
             reservation,
             self.resting_folder(),
         )
+    }
+
+    /// Refuses what [`Pool::reserve`] would refuse for the attachment's name, before anything is done
+    /// for it elsewhere.
+    ///
+    /// # Errors
+    /// When the attachment, or another of the same name, has a reservation.
+    pub fn refuse_second(&self, key: &AttachmentKey, link: &str) -> Result<(), PoolError> {
+        let found = self.found(link);
+        if !found.exists() {
+            return Ok(());
+        }
+        match found.read().map(|reservation| reservation.key) {
+            Some(owner) if owner != *key => Err(PoolError::NameTaken {
+                wanted: key.clone(),
+                link: link.into(),
+                owner,
+            }),
+            Some(_) | None => Err(PoolError::AlreadyReserved(key.clone())),
+        }
     }
 
     /// Frees what no link stands for and no call works on; the names of those links.
@@ -355,21 +318,6 @@ impl Pool {
         Ok(file)
     }
 
-    fn refuse_second(&self, wanted: &Wanted<'_>) -> Result<(), PoolError> {
-        let found = self.found(wanted.link);
-        if !found.exists() {
-            return Ok(());
-        }
-        match found.read().map(|reservation| reservation.key) {
-            Some(owner) if owner != *wanted.key => Err(PoolError::NameTaken {
-                wanted: wanted.key.clone(),
-                link: wanted.link.into(),
-                owner,
-            }),
-            Some(_) | None => Err(PoolError::AlreadyReserved(wanted.key.clone())),
-        }
-    }
-
     /// Frees what killed calls and vanished pods left: no link, and no call at work on it.
     fn sweep(&self, links: &impl Links) -> Result<Vec<String>, PoolError> {
         Held::remove_unfinished(&self.held_folder())?;
@@ -405,48 +353,6 @@ impl Pool {
     }
 }
 
-/// The search for free addresses, with what is known to be used.
-struct Choice<'a> {
-    wanted: &'a Wanted<'a>,
-    used: BTreeSet<IpAddr>,
-    held: usize,
-}
-
-impl Choice<'_> {
-    /// A free address; when there is none, the oldest resting ones lose the rest of their rest.
-    fn one(
-        &self,
-        family: choose::Family,
-        resting: &mut Resting,
-        kernel: &mut impl Kernel,
-    ) -> Result<IpAddr, PoolError> {
-        loop {
-            for address in choose::candidates(self.wanted.node, family) {
-                let taken = self.used.contains(&address) || resting.contains(address);
-                if !taken && !kernel.has_host_route(address).map_err(unanswered)? {
-                    return Ok(address);
-                }
-            }
-            if !resting.wake_oldest()? {
-                return Err(self.exhausted(family));
-            }
-        }
-    }
-
-    fn exhausted(&self, family: choose::Family) -> PoolError {
-        let ranges = self.wanted.node.pod_ranges.iter();
-        let of_family: Vec<_> = ranges
-            .filter(|range| family.holds(range))
-            .map(ToString::to_string)
-            .collect();
-        PoolError::Exhausted {
-            family: family.name(),
-            ranges: of_family.join(", "),
-            held: self.held,
-        }
-    }
-}
-
 fn wait_for_lock(file: &File, path: &Path, until: Instant) -> Result<(), PoolError> {
     loop {
         match file.try_lock() {
@@ -478,17 +384,4 @@ fn names_in(folder: &Path) -> Result<Vec<String>, PoolError> {
 /// Removes a file that somebody else may have removed.
 fn remove(path: &Path) -> Result<(), PoolError> {
     kept_files::remove(path).map_err(|error| failed("remove", path, error.into()))
-}
-
-fn failed(action: &'static str, path: &Path, source: io::Error) -> PoolError {
-    let path = path.into();
-    PoolError::File {
-        action,
-        path,
-        source,
-    }
-}
-
-fn unanswered(error: impl std::error::Error + Send + Sync + 'static) -> PoolError {
-    PoolError::Kernel(Box::new(error))
 }

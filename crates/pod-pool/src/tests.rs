@@ -71,6 +71,15 @@ impl Node {
     }
 
     fn reserve_in(&mut self, inode: u64, link: &str) -> Result<Held, PoolError> {
+        self.reserve_as(inode, link, None)
+    }
+
+    fn reserve_as(
+        &mut self,
+        inode: u64,
+        link: &str,
+        assigned: Option<&[IpAddr]>,
+    ) -> Result<Held, PoolError> {
         let netns = NetnsIdentity {
             path: "/var/run/netns/x".into(),
             inode,
@@ -80,6 +89,7 @@ impl Node {
             link,
             netns: &netns,
             node: &self.state,
+            assigned,
         };
         self.pool().reserve(&wanted, &mut self.kernel, soon())
     }
@@ -103,6 +113,8 @@ impl Node {
         self.pool().reservations().unwrap().len()
     }
 }
+
+mod assigned;
 
 fn key(pod: &str) -> AttachmentKey {
     AttachmentKey {

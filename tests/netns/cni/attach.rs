@@ -116,28 +116,53 @@ fn a_node_of_one_family_attaches_pods_of_one_family(lab: &Lab) -> Result<()> {
 fn cn16_the_answer_has_the_version_asked_with(lab: &Lab) -> Result<()> {
     let mut runtime = Runtime::new(lab)?;
 
-    for (version, pod) in [("1.0.0", "old"), ("1.1.0", "new")] {
+    for version in ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] {
         runtime.config["cniVersion"] = json!(version);
-        let result = runtime.attach(pod)?;
+        let pod = format!("v{version}");
+        let result = runtime.attach(&pod)?;
         ensure!(result["cniVersion"] == version, "{result}");
         let has_mtu = result["interfaces"][1]["mtu"] == 1420;
         ensure!(has_mtu == (version == "1.1.0"), "{result}");
+        let has_families = result["ips"][1]["version"] == "6";
+        ensure!(has_families == version.starts_with("0."), "{result}");
         ensure!(result["interfaces"][1]["name"] == "eth0", "{result}");
         ensure!(result["ips"][0]["interface"] == 1, "{result}");
         let sandbox = format!("/run/netns/{pod}");
         ensure!(result["interfaces"][1]["sandbox"] == sandbox, "{result}");
+
+        let check = runtime.execute(&runtime.with_previous("CHECK", &pod, &result))?;
+        if version == "0.3.1" {
+            check.failed(1, "CHECK")?;
+        } else {
+            check.success()?;
+        }
+        if version == "1.1.0" {
+            runtime.status()?.success()?;
+        } else {
+            runtime.status()?.failed(1, "STATUS")?;
+            let gc = runtime.execute(&runtime.call("GC", ""))?;
+            gc.failed(1, "GC")?;
+        }
+        let previous = runtime.with_previous("DEL", &pod, &result);
+        runtime.execute(&previous)?.success()?;
+        ensure!(runtime.held()?.is_empty(), "{version}: not freed");
     }
-    for version in ["0.4.0", "2.0.0"] {
-        runtime.config["cniVersion"] = json!(version);
-        runtime.sandbox(&format!("v{version}"))?;
-        let answer = runtime.execute(&runtime.call("ADD", &format!("v{version}")))?;
-        answer.failed(1, version)?;
+    for version in [
+        json!("0.2.0"),
+        json!("2.0.0"),
+        json!(""),
+        json!(null),
+        json!(1),
+    ] {
+        runtime.config["cniVersion"] = version;
+        for verb in ["ADD", "DEL", "CHECK", "STATUS", "GC"] {
+            let answer = runtime.execute(&runtime.call(verb, "v1.1.0"))?;
+            answer.failed(1, "cniVersion")?;
+        }
     }
-    runtime.config["cniVersion"] = json!("1.0.0");
-    runtime.status()?.failed(1, "STATUS")?;
     let reply = runtime.execute(&runtime.call("VERSION", ""))?.success()?;
     ensure!(
-        reply["supportedVersions"] == json!(["1.0.0", "1.1.0"]),
+        reply["supportedVersions"] == json!(["0.3.1", "0.4.0", "1.0.0", "1.1.0"]),
         "{reply}"
     );
     Ok(())
