@@ -16,7 +16,7 @@ SIM := crates/tunnel-core-sim/Cargo.toml
 VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help needs-root setup build check gen test test-netns test-api sim proofs demo demo-kubernetes matrix bench bench-kubernetes clean
+.PHONY: help needs-root setup build check gen images test test-netns test-api sim proofs demo demo-kubernetes matrix bench bench-kubernetes clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make test-netns  only the tests of real programs in network namespaces"
 	@echo "make test-api    only the tests against real Kubernetes API servers, oldest and newest"
 	@echo "make gen         write deploy/crds and deploy/sotto.yaml anew"
+	@echo "make images      OCI images of daemon, controller and CLI: target/images (PROFILE=debug: quick, not optimised)"
 	@echo "make sim         more seeds for the simulator: SEEDS=100000"
 	@echo "make proofs      what Verifpal says of handshake and agreement"
 	@echo "make matrix      every case of the fault matrix with the tests that cover it"
@@ -67,6 +68,11 @@ gen: setup
 	  "cargo build --locked --workspace --example crds && $(TARGET)/debug/examples/crds deploy/crds"
 	@tests/kubernetes/binaries.sh helm
 	@$(STAGE) "manifest of the chart" deploy/render.sh
+
+images: setup
+	@tests/setup.sh images
+	@tests/kubernetes/binaries.sh cni
+	@deploy/images/build.sh
 
 # The API servers' binaries before the tests, which would fail without them; the oldest API server after them.
 test: build

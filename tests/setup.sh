@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the make verbs need and says what it cannot install. Does nothing when all is there.
 # `setup.sh` alone: Debian packages and the Rust toolchain. `setup.sh cargo-deny`, `setup.sh verifpal`:
-# that tool. `setup.sh go`: Go, where there is none or an old one.
+# that tool. `setup.sh go`: Go, where there is none or an old one. `setup.sh images`: what builds images.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -98,6 +98,11 @@ case "${1:-}" in
   go) install_go; exit ;;
   cargo-deny) install_cargo_deny; exit ;;
   verifpal) install_verifpal; exit ;;
+  images)
+    command -v dpkg-query >/dev/null || { echo "setup: images are made of Debian's packages, on a Debian" >&2; exit 1; }
+    packages="binutils buildah uidmap"
+    install_packages
+    exit ;;
 esac
 if command -v dpkg-query >/dev/null; then
   install_packages
