@@ -1,14 +1,16 @@
 //! What can be asked on the command line.
 
+mod install;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, value_parser};
-use ipnetwork::IpNetwork;
-use node_identity::{IkHash, NodeName, Pin, PodCidr, TrustDomain, parse_network};
+use clap::{Args, Parser, Subcommand};
+use node_identity::{IkHash, NodeName, Pin, TrustDomain};
+
+pub(crate) use install::InstallArguments;
 
 use crate::names::NAMESPACE;
 use crate::output::Output;
-use crate::settings::controller::{NodeLabel, RangesFrom, RootDirectory};
 
 /// Looks at Sotto: a whole cluster, or the node daemon of this machine.
 ///
@@ -101,7 +103,7 @@ pub(crate) enum Verb {
         verb: RootVerb,
     },
     /// Installs Sotto into a cluster, or brings an installation to this version.
-    Install(InstallArguments),
+    Install(Box<InstallArguments>),
 }
 
 /// What to do with a root.
@@ -123,68 +125,6 @@ pub(crate) struct RootArguments {
     /// Print to standard output (what happens without --out-directory) even on a terminal.
     #[arg(long)]
     pub(crate) print: bool,
-}
-
-/// What to install.
-#[derive(Debug, Args)]
-pub(crate) struct InstallArguments {
-    /// The name of the cluster inside every node's identity; that of the root if there is one.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) trust_domain: Option<TrustDomain>,
-    /// The pin of the root that nodes trust. Repeatable while a root is changed.
-    #[arg(long = "pin", value_name = "PIN", conflicts_with = "new_root")]
-    pub(crate) pins: Vec<Pin>,
-    /// While a root is changed: the pin of the one before, whose ledger the controller takes over.
-    /// As installed, as long as nodes trust it.
-    #[arg(long, value_name = "PIN", conflicts_with = "new_root")]
-    pub(crate) previous_pin: Option<Pin>,
-    /// Make a root and put it into the cluster.
-    #[arg(long)]
-    pub(crate) new_root: bool,
-    /// A range that all pods' addresses lie in; found if not given.
-    #[arg(long = "pod-range", value_name = "CIDR", value_delimiter = ',')]
-    pub(crate) pod_ranges: Vec<PodCidr>,
-    /// A range of Services' addresses; found if not given.
-    #[arg(long = "service-range", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
-    pub(crate) service_ranges: Vec<IpNetwork>,
-    /// A range that nodes' own addresses lie in; proposed if not given.
-    #[arg(long = "underlay-range", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
-    pub(crate) underlay_ranges: Vec<IpNetwork>,
-    /// Where a node's pod range comes from: from the Node, or given out by Sotto. As installed, else
-    /// `node`.
-    #[arg(long, value_enum, value_name = "WHO")]
-    pub(crate) pod_ranges_from: Option<RangesFrom>,
-    /// The largest IPv4 pod range that a node may have, and the size of those that Sotto gives out, in
-    /// bits of its prefix. As installed, else as all nodes have it, else 24.
-    #[arg(long, value_name = "BITS", value_parser = value_parser!(u8).range(1..=30))]
-    pub(crate) node_prefix_length_ipv4: Option<u8>,
-    /// The same of IPv6. As installed, else as all nodes have it, else 64.
-    #[arg(long, value_name = "BITS", value_parser = value_parser!(u8).range(1..=126))]
-    pub(crate) node_prefix_length_ipv6: Option<u8>,
-    /// The label of the nodes that the controller may run on, under node-restriction.kubernetes.io/,
-    /// where control-plane nodes take no pods. As installed, else control-plane nodes.
-    #[arg(long, value_name = "LABEL")]
-    pub(crate) controller_node_label: Option<NodeLabel>,
-    /// A folder on those nodes with root.key and root.der, in place of the Secret sotto-root: the API
-    /// server then never holds the root key. Folder and files are user 65532's alone. As installed, else
-    /// the Secret; "" for the Secret again.
-    #[arg(long, value_name = "DIR", conflicts_with = "new_root")]
-    pub(crate) controller_root_directory: Option<RootDirectory>,
-    /// The image of the daemon and the controller.
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) image: Option<String>,
-    /// Have the API server check everything and change nothing.
-    #[arg(long, conflicts_with = "print")]
-    pub(crate) dry_run: bool,
-    /// Print the manifest, for GitOps; change nothing.
-    #[arg(long)]
-    pub(crate) print: bool,
-    /// Do not ask.
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-    /// Take over fields that others have set.
-    #[arg(long)]
-    pub(crate) force_conflicts: bool,
 }
 
 /// A DNS label, as namespaces are named.
@@ -218,6 +158,11 @@ mod tests {
             &["sotto", "install", "--controller-node-label", "app"],
             &["sotto", "install", "--controller-root-directory", "root"],
             &["sotto", "install", "--node-prefix-length-ipv4", "31"],
+            &["sotto", "install", "--image-tag", "a\"b"],
+            &["sotto", "install", "--lanes", "0"],
+            &["sotto", "install", "--cni-plugin-directory", ""],
+            &["sotto", "install", "--api-server-host", "a b"],
+            &["sotto", "install", "--image-pull-secret", "A"],
             &["sotto", "root", "create", "--trust-domain", "a b"],
         ] {
             assert!(Arguments::try_parse_from(line).is_err(), "{line:?}");

@@ -9,6 +9,7 @@ mod existing;
 mod manifest;
 mod plan;
 pub(crate) mod ranges;
+mod show;
 
 use anyhow::{Context, Result, bail};
 use kube::ResourceExt;
@@ -20,11 +21,8 @@ use crate::names::{NAMESPACE, SUPPORTED};
 use crate::output::Answer;
 use crate::root::NewRoot;
 use crate::say;
-use crate::settings::controller::PrefixLengths;
-use crate::table::table;
 use apply::Mode;
 use existing::Ledger;
-use manifest::Values;
 use plan::{Plan, RootPlan};
 
 /// Installs Sotto.
@@ -57,7 +55,7 @@ async fn install(cluster: &Cluster, arguments: &InstallArguments) -> Result<Answ
         }
         return Ok(Answer::fine(plan.values.fill()?));
     }
-    say(&show(&plan))?;
+    say(&show::plan(&plan))?;
     if !arguments.dry_run {
         confirm("Install this?", Consent::of(arguments.yes)).await?;
     }
@@ -92,66 +90,6 @@ async fn check_version(cluster: &Cluster) -> Result<()> {
         ))?;
     }
     Ok(())
-}
-
-fn show(plan: &Plan) -> String {
-    let Values {
-        pins,
-        trust_domain,
-        pod_ranges,
-        controller,
-        service_ranges,
-        underlay_ranges,
-        image,
-    } = &plan.values;
-    let listed = |values: Vec<String>| values.join(", ");
-    let texts =
-        |values: &[ipnetwork::IpNetwork]| listed(values.iter().map(ToString::to_string).collect());
-    let pods = listed(pod_ranges.iter().map(ToString::to_string).collect());
-    let pins = listed(pins.iter().map(ToString::to_string).collect());
-    let [pods_source, services_source, underlay_source] = &plan.sources;
-    let PrefixLengths { ipv4, ipv6 } = controller.prefix_lengths;
-    let largest = format!("at most an IPv4 /{ipv4} or an IPv6 /{ipv6}");
-    let root_directory = controller.root_directory.path().unwrap_or_default();
-    let of_files = format!("its key in {root_directory} of the controller's nodes");
-    let rows = [
-        ("Pod ranges", pods, pods_source.as_str()),
-        (
-            "Each node's",
-            format!("from the {}", controller.ranges_from),
-            &largest,
-        ),
-        ("Service ranges", texts(service_ranges), services_source),
-        ("Underlay ranges", texts(underlay_ranges), underlay_source),
-        ("Trust domain", trust_domain.to_string(), ""),
-        ("Image", image.to_string(), ""),
-        ("Controller on", controller.node_label.to_string(), ""),
-        match plan.root {
-            RootPlan::New => ("Root", "a new one, its key in a Secret".to_owned(), ""),
-            RootPlan::There => ("Root", pins, "in its Secret"),
-            RootPlan::Files => ("Root", pins, &of_files),
-            RootPlan::Elsewhere => (
-                "Root",
-                pins,
-                "the controller waits until its Secrets are there, see `sotto root create`",
-            ),
-        },
-    ];
-    let previous = controller.previous_pin.map(|pin| {
-        let source = "its ledger is taken over";
-        ("Root before", pin.to_string(), source)
-    });
-    let rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .chain(previous)
-        .map(|(name, value, source)| vec![name.to_owned(), value, source.to_owned()])
-        .collect();
-    let mut text = table(&rows);
-    for note in &plan.notes {
-        text.push_str("\nNote: ");
-        text.push_str(&crate::printable::printable(note));
-    }
-    text
 }
 
 async fn carry_out(

@@ -1,6 +1,8 @@
 //! What an installed daemon was told: the arguments in its DaemonSet.
 
 pub(crate) mod controller;
+pub(crate) mod image;
+pub(crate) mod node;
 
 use ipnetwork::IpNetwork;
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -9,6 +11,8 @@ use node_identity::{Pin, PodCidr, TrustDomain, parse_network};
 use serde::Deserialize;
 
 use crate::names::NODE;
+use image::Image;
+use node::InstalledNode;
 
 /// What daemons were told that this program has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +28,9 @@ pub(crate) struct Installed {
     /// Where nodes are.
     pub(crate) underlay_ranges: Vec<IpNetwork>,
     /// What they run.
-    pub(crate) image: String,
+    pub(crate) image: Image,
+    /// What they were told of their nodes.
+    pub(crate) node: InstalledNode,
 }
 
 /// The settings among the arguments, as far as they matter here.
@@ -42,11 +48,14 @@ struct Settings {
 /// # Errors
 /// What about it is not as `sotto install` and the chart write it.
 pub(crate) fn read(daemon_set: &DaemonSet) -> Result<Installed, String> {
-    let container = daemon_set
+    let pod = daemon_set
         .spec
         .as_ref()
         .and_then(|spec| spec.template.spec.as_ref())
-        .and_then(|spec| spec.containers.iter().find(|one| one.name == NODE))
+        .ok_or("it has no pod")?;
+    let mut containers = pod.containers.iter();
+    let container = containers
+        .find(|one| one.name == NODE)
         .ok_or_else(|| format!("it has no container {NODE}"))?;
     let arguments = container.args.as_deref().unwrap_or_default();
     let text = argument(container, "--settings").ok_or("it has no argument --settings")?;
@@ -66,7 +75,8 @@ pub(crate) fn read(daemon_set: &DaemonSet) -> Result<Installed, String> {
         pod_ranges: pods(&settings.cluster_pod_ranges)?,
         service_ranges: networks(&settings.service_ranges)?,
         underlay_ranges: networks(&settings.underlay_ranges)?,
-        image: container.image.clone().unwrap_or_default(),
+        image: container.image.as_deref().unwrap_or_default().parse()?,
+        node: node::read(pod, container, text)?,
     })
 }
 

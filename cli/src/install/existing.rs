@@ -11,6 +11,7 @@ use node_identity::RootCertificate;
 use crate::cluster::Cluster;
 use crate::names::{CONTROLLER, LEDGER, LEDGER_SECRET, NODE, ROOT_CERTIFICATE, ROOT_SECRET};
 use crate::settings::controller::{self, InstalledController};
+use crate::settings::image::Images;
 use crate::settings::{self, Installed};
 
 /// What there is.
@@ -19,6 +20,8 @@ pub(crate) struct Existing {
     pub(crate) installed: Option<Installed>,
     /// What the controller was told, where it is installed.
     pub(crate) controller: Option<InstalledController>,
+    /// What both run, where both are installed.
+    pub(crate) images: Option<Images>,
     /// The root in its Secret.
     pub(crate) root: Option<RootCertificate>,
     /// Its ledger.
@@ -50,13 +53,25 @@ pub(crate) async fn look(cluster: &Cluster) -> Result<Existing> {
         .transpose()
         .map_err(anyhow::Error::msg)
         .context("read the DaemonSet sotto-node: was it made by something else?")?;
-    let controller = cluster
+    let read = |deployment: Deployment| {
+        let image = controller::image(&deployment)?;
+        Ok((controller::read(&deployment)?, image))
+    };
+    let (controller, image) = cluster
         .find::<Deployment>(namespace, CONTROLLER)
         .await?
-        .map(|deployment| controller::read(&deployment))
+        .map(read)
         .transpose()
-        .map_err(anyhow::Error::msg)
-        .context("read the Deployment sotto-controller: was it made by something else?")?;
+        .map_err(|error: String| anyhow::Error::msg(error))
+        .context("read the Deployment sotto-controller: was it made by something else?")?
+        .unzip();
+    let images = installed
+        .as_ref()
+        .zip(image)
+        .map(|(installed, controller)| Images {
+            node: installed.image.clone(),
+            controller,
+        });
     let root = match cluster.find::<Secret>(namespace, ROOT_SECRET).await? {
         Some(secret) => Some(certificate(&secret)?),
         None => None,
@@ -75,6 +90,7 @@ pub(crate) async fn look(cluster: &Cluster) -> Result<Existing> {
     Ok(Existing {
         installed,
         controller,
+        images,
         root,
         ledger,
     })

@@ -3,15 +3,14 @@
 //! Only values that were parsed go in, never text as a person or a cluster wrote it: nothing in
 //! them can end a line or a quotation.
 
-use std::fmt;
-use std::str::FromStr;
-
 use anyhow::{Context, Result, bail};
 use ipnetwork::IpNetwork;
 use kube::api::DynamicObject;
 use node_identity::{Pin, PodCidr, TrustDomain};
 
 use crate::settings::controller::{InstalledController, PrefixLengths};
+use crate::settings::image::Images;
+use crate::settings::node::InstalledNode;
 
 /// `make gen` renders it from the chart; its head says which texts stand for what.
 const MANIFEST: &str = include_str!("../../../deploy/sotto.yaml");
@@ -23,7 +22,15 @@ const TRUST_DOMAIN: &str = "trust-domain.invalid";
 const POD_RANGES: &str = r#"["203.0.113.0/26"]"#;
 const SERVICE_RANGES: &str = r#"["203.0.113.64/26"]"#;
 const UNDERLAY_RANGES: &str = r#"["203.0.113.128/26"]"#;
-const IMAGE: &str = "image.invalid/sotto:v0";
+const NODE_IMAGE: &str = "image.invalid/sotto-node:v0";
+const CONTROLLER_IMAGE: &str = "image.invalid/sotto-controller:v0";
+const PULL_SECRETS: &str = " imagePullSecrets:";
+const PULL_SECRET: &str = "pull-secret.invalid";
+const API_SERVER_VARIABLE: &str = " KUBERNETES_SERVICE_";
+const API_SERVER_HOST: &str = "api-server.invalid";
+const API_SERVER_PORT: &str = r#""65535""#;
+const PLUGIN_DIRECTORY: &str = "/plugin-directory.invalid";
+const CONFIGURATION_DIRECTORY: &str = "/configuration-directory.invalid";
 const NODE_LABEL: &str = "node-restriction.kubernetes.io/label.invalid";
 const ROOT_DIRECTORY: &str = "/root-directory.invalid";
 /// Where that folder is mounted.
@@ -31,13 +38,12 @@ const ROOT_MOUNT: &str = "/etc/sotto/root";
 // As `deploy/manifest-values.yaml` has them; the schema of the chart allows no text to be replaced.
 const RANGES_FROM: &str = r#" pod_ranges_from = "node""#;
 const PREFIX_LENGTHS: &str = "{ ipv4 = 24, ipv6 = 64 }";
+const EXTERNAL_ADDRESSES: &str = " external_addresses = false";
+const PORT: &str = " port = 51820";
+const LANES: &str = " lanes = 1";
 
 /// What every text that is to be replaced has a part of.
 const PLACEHOLDERS: [&str; 4] = [PIN, PREVIOUS_PIN, ".invalid", "203.0.113."];
-
-/// A container image: of letters that end nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Image(String);
 
 /// What a cluster's manifest says that others' do not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,25 +61,9 @@ pub(crate) struct Values {
     /// Where nodes are.
     pub(crate) underlay_ranges: Vec<IpNetwork>,
     /// What runs.
-    pub(crate) image: Image,
-}
-
-impl FromStr for Image {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"./:@_-".contains(&byte);
-        if text.is_empty() || text.len() > 512 || !text.bytes().all(allowed) {
-            bail!("read image {text:?}: letters, digits and ./:@_- are allowed");
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Image {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+    pub(crate) images: Images,
+    /// What daemons alone are told.
+    pub(crate) node: InstalledNode,
 }
 
 impl Values {
@@ -89,23 +79,7 @@ impl Values {
         if self.pins.is_empty() || self.pod_ranges.is_empty() || self.underlay_ranges.is_empty() {
             bail!("fill in the manifest: pin, pod range and underlay range are needed");
         }
-        let PrefixLengths { ipv4, ipv6 } = self.controller.prefix_lengths;
-        let replacements = [
-            (POD_RANGES, list(&self.pod_ranges)?),
-            (SERVICE_RANGES, list(&self.service_ranges)?),
-            (UNDERLAY_RANGES, list(&self.underlay_ranges)?),
-            (TRUST_DOMAIN, self.trust_domain.to_string()),
-            (IMAGE, self.image.to_string()),
-            (NODE_LABEL, self.controller.node_label.to_string()),
-            (
-                RANGES_FROM,
-                format!(" pod_ranges_from = \"{}\"", self.controller.ranges_from),
-            ),
-            (
-                PREFIX_LENGTHS,
-                format!("{{ ipv4 = {ipv4}, ipv6 = {ipv6} }}"),
-            ),
-        ];
+        let replacements = self.replacements()?;
         let mut text = String::with_capacity(manifest.len());
         // The head explains the texts to be replaced, for those who read it in the repository.
         for line in manifest.lines().skip_while(|line| line.starts_with('#')) {
@@ -123,6 +97,42 @@ impl Values {
         Ok(text)
     }
 
+    fn replacements(&self) -> Result<[(&'static str, String); 15]> {
+        let PrefixLengths { ipv4, ipv6 } = self.controller.prefix_lengths;
+        let InstalledNode { port, lanes, .. } = self.node;
+        let external = self.controller.external_addresses;
+        let from = self.controller.ranges_from;
+        Ok([
+            (POD_RANGES, list(&self.pod_ranges)?),
+            (SERVICE_RANGES, list(&self.service_ranges)?),
+            (UNDERLAY_RANGES, list(&self.underlay_ranges)?),
+            (TRUST_DOMAIN, self.trust_domain.to_string()),
+            (NODE_IMAGE, self.images.node.to_string()),
+            (CONTROLLER_IMAGE, self.images.controller.to_string()),
+            (NODE_LABEL, self.controller.node_label.to_string()),
+            (RANGES_FROM, format!(" pod_ranges_from = \"{from}\"")),
+            (
+                PREFIX_LENGTHS,
+                format!("{{ ipv4 = {ipv4}, ipv6 = {ipv6} }}"),
+            ),
+            (
+                EXTERNAL_ADDRESSES,
+                format!(" external_addresses = {external}"),
+            ),
+            (PORT, format!(" port = {port}")),
+            (LANES, format!(" lanes = {lanes}")),
+            (PLUGIN_DIRECTORY, self.node.plugin_directory.to_string()),
+            (
+                CONFIGURATION_DIRECTORY,
+                self.node.configuration_directory.to_string(),
+            ),
+            (
+                API_SERVER_PORT,
+                format!("\"{}\"", self.node.api_server_port),
+            ),
+        ])
+    }
+
     /// A line with a pin becomes one for each; one of something that there is not goes.
     fn lines(&self, line: &str) -> Vec<String> {
         let InstalledController {
@@ -130,7 +140,26 @@ impl Values {
             previous_pin,
             ..
         } = &self.controller;
-        if line.contains(PIN) {
+        let InstalledNode {
+            api_server,
+            pull_secrets,
+            ..
+        } = &self.node;
+        let of_api_server = [API_SERVER_VARIABLE, API_SERVER_HOST, API_SERVER_PORT];
+        if line.contains(PULL_SECRET) {
+            let secrets = pull_secrets.iter();
+            secrets
+                .map(|secret| line.replace(PULL_SECRET, &secret.to_string()))
+                .collect()
+        } else if line.contains(PULL_SECRETS) && pull_secrets.is_empty() {
+            Vec::new()
+        } else if of_api_server.iter().any(|word| line.contains(word)) {
+            let host = api_server.is_some().then(|| api_server.to_string());
+            let lines = host.iter();
+            lines
+                .map(|host| line.replace(API_SERVER_HOST, host))
+                .collect()
+        } else if line.contains(PIN) {
             let pins = self.pins.iter();
             pins.map(|pin| line.replace(PIN, &pin.to_string()))
                 .collect()
@@ -221,6 +250,8 @@ mod tests {
     use super::{Values, kind, objects, runs};
     use crate::settings;
     use crate::settings::controller::{self, InstalledController, PrefixLengths, RangesFrom};
+    use crate::settings::image::Images;
+    use crate::settings::node::InstalledNode;
 
     fn values() -> Values {
         let pin = |digit: &str| format!("sha256:{}", digit.repeat(64)).parse().unwrap();
@@ -234,7 +265,19 @@ mod tests {
             controller: InstalledController::default(),
             service_ranges: vec!["10.96.0.0/16".parse().unwrap()],
             underlay_ranges: vec!["198.51.100.0/24".parse().unwrap()],
-            image: "registry.example/sotto:v1".parse().unwrap(),
+            images: Images {
+                node: "registry.example/sotto-node:v1".parse().unwrap(),
+                controller: "registry.example/sotto-controller:v2".parse().unwrap(),
+            },
+            node: InstalledNode {
+                port: 4000,
+                lanes: 3,
+                plugin_directory: "/usr/libexec/cni".parse().unwrap(),
+                configuration_directory: "/var/lib/cni/conf".parse().unwrap(),
+                api_server: "api.example".parse().unwrap(),
+                api_server_port: 8443,
+                pull_secrets: vec!["one".parse().unwrap(), "two".parse().unwrap()],
+            },
         }
     }
 
@@ -251,7 +294,8 @@ mod tests {
         assert_eq!(installed.pod_ranges, values.pod_ranges);
         assert_eq!(installed.service_ranges, values.service_ranges);
         assert_eq!(installed.underlay_ranges, values.underlay_ranges);
-        assert_eq!(installed.image, values.image.to_string());
+        assert_eq!(installed.image, values.images.node);
+        assert_eq!(installed.node, values.node);
     }
 
     #[test]
@@ -262,6 +306,7 @@ mod tests {
             prefix_lengths: PrefixLengths { ipv4: 20, ipv6: 80 },
             root_directory: "/etc/sotto-root".parse().unwrap(),
             previous_pin: Some(values().pins[1]),
+            external_addresses: true,
         };
         for controller in [given, InstalledController::default()] {
             let values = Values {
@@ -274,14 +319,27 @@ mod tests {
             let found = objects.iter().find(|one| kind(one) == "Deployment");
             let deployment: Deployment = found.unwrap().clone().try_parse().unwrap();
             assert_eq!(controller::read(&deployment).unwrap(), controller);
+            let image = controller::image(&deployment).unwrap();
+            assert_eq!(image, values.images.controller);
         }
     }
 
     #[test]
     fn what_there_is_not_leaves_no_line_behind() {
-        let text = values().fill().unwrap();
+        let values = Values {
+            node: InstalledNode::default(),
+            ..values()
+        };
+        let text = values.fill().unwrap();
 
-        for word in ["previous_root", "root_directory", "/etc/sotto/root"] {
+        for word in [
+            "previous_root",
+            "root_directory",
+            "/etc/sotto/root",
+            "imagePullSecrets",
+            "KUBERNETES_SERVICE_",
+            "6443",
+        ] {
             assert!(!text.contains(word), "{word}");
         }
     }
@@ -307,12 +365,5 @@ mod tests {
         let error = values().fill_in(manifest).unwrap_err().to_string();
 
         assert!(error.contains("is left in it"), "{error}");
-    }
-
-    #[test]
-    fn an_image_cannot_end_its_quotation() {
-        for text in ["", "a\"b", "a b", "a\nb", "a{b", "a$b"] {
-            assert!(text.parse::<super::Image>().is_err(), "{text:?}");
-        }
     }
 }

@@ -6,15 +6,15 @@ use ipnetwork::IpNetwork;
 use node_identity::{Pin, PodCidr, RootCertificate, TrustDomain};
 
 use super::existing::{Existing, Ledger};
-use super::manifest::{Image, Values};
+use super::manifest::Values;
 use super::ranges::{self, Addresses, Found};
 use crate::arguments::InstallArguments;
 use crate::ask;
 use crate::settings::controller::{InstalledController, PrefixLengths, RangesFrom, RootDirectory};
+use crate::settings::image::Images;
+use crate::settings::node::InstalledNode;
 use crate::settings::{Installed, networks, pods};
 
-/// What runs if nothing else was said: the image of this version.
-const IMAGE: &str = concat!("ghcr.io/sotto-dev/sotto:", env!("CARGO_PKG_VERSION"));
 /// The name of the cluster if nothing else was said.
 const TRUST_DOMAIN: &str = "cluster.local";
 
@@ -49,7 +49,7 @@ pub(crate) enum RootPlan {
 /// What to install where everything was given, so that no cluster has to be asked.
 ///
 /// # Errors
-/// When the image is none, or ranges overlap.
+/// When ranges overlap.
 pub(crate) fn offline(arguments: &InstallArguments) -> Result<Option<Values>> {
     if arguments.pins.is_empty()
         || arguments.pod_ranges.is_empty()
@@ -65,7 +65,8 @@ pub(crate) fn offline(arguments: &InstallArguments) -> Result<Option<Values>> {
         controller: controller(arguments, None, &arguments.pins),
         service_ranges: arguments.service_ranges.clone(),
         underlay_ranges: arguments.underlay_ranges.clone(),
-        image: arguments.image.as_deref().unwrap_or(IMAGE).parse()?,
+        images: images(arguments, None, &mut Vec::new())?,
+        node: node(arguments, None),
     };
     check_ranges(&values)?;
     Ok(Some(values))
@@ -111,7 +112,8 @@ pub(crate) async fn make(
         controller,
         service_ranges,
         underlay_ranges,
-        image: image(arguments, existing, &mut notes)?,
+        images: images(arguments, existing.images.as_ref(), &mut notes)?,
+        node: node(arguments, existing.installed.as_ref().map(|one| &one.node)),
     };
     check_ranges(&values)?;
     Ok(Plan {
@@ -260,6 +262,7 @@ fn controller(
         prefix_lengths: PrefixLengths { ipv4, ipv6 },
         root_directory: _,
         previous_pin,
+        external_addresses,
     } = installed.cloned().unwrap_or_default();
     let label = arguments.controller_node_label.clone();
     // Who gives pins ends the change of a root by leaving the old one out.
@@ -273,37 +276,50 @@ fn controller(
         },
         root_directory: root_directory(arguments, installed),
         previous_pin: arguments.previous_pin.or(previous_pin.filter(still)),
+        external_addresses: arguments.external_addresses.unwrap_or(external_addresses),
     }
 }
 
-/// Another repository stays: the person chose it because the usual one cannot be reached. So does a
-/// digest, which was chosen with care.
-fn image(
+/// What was given for the daemons, else what is installed.
+fn node(arguments: &InstallArguments, installed: Option<&InstalledNode>) -> InstalledNode {
+    let there = installed.cloned().unwrap_or_default();
+    let pull_secrets = match arguments.image_pull_secrets.as_slice() {
+        [] => there.pull_secrets,
+        given => given.to_vec(),
+    };
+    let plugins = arguments.cni_plugin_directory.clone();
+    let configuration = arguments.cni_configuration_directory.clone();
+    InstalledNode {
+        port: arguments.port.unwrap_or(there.port),
+        lanes: arguments.lanes.unwrap_or(there.lanes),
+        plugin_directory: plugins.unwrap_or(there.plugin_directory),
+        configuration_directory: configuration.unwrap_or(there.configuration_directory),
+        api_server: arguments
+            .api_server_host
+            .clone()
+            .unwrap_or(there.api_server),
+        api_server_port: arguments.api_server_port.unwrap_or(there.api_server_port),
+        pull_secrets,
+    }
+}
+
+/// Another repository stays: the person chose it because the usual one cannot be reached. So do
+/// digests, which were chosen with care.
+fn images(
     arguments: &InstallArguments,
-    existing: &Existing,
+    installed: Option<&Images>,
     notes: &mut Vec<String>,
-) -> Result<Image> {
-    if let Some(given) = &arguments.image {
-        return given.parse();
+) -> Result<Images> {
+    let (repository, tag) = (&arguments.image_repository, &arguments.image_tag);
+    let settled = Images::settle(repository.as_ref(), tag.as_ref(), installed);
+    let (images, stays) = settled.map_err(anyhow::Error::msg)?;
+    if stays {
+        notes.push(format!(
+            "the installed images {} and {} stay; give --image-tag to change them",
+            images.node, images.controller
+        ));
     }
-    let installed = existing.installed.as_ref().map(|one| one.image.as_str());
-    match installed {
-        Some(image) if image.contains('@') || repository(image) != repository(IMAGE) => {
-            notes.push(format!(
-                "the installed image {image} stays; give --image to change it"
-            ));
-            image.parse()
-        }
-        Some(_) | None => IMAGE.parse(),
-    }
-}
-
-/// An image without its tag; the name of a registry may have a port.
-fn repository(image: &str) -> &str {
-    match image.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        Some(_) | None => image,
-    }
+    Ok(images)
 }
 
 /// What to find out about one kind of ranges.
@@ -416,6 +432,12 @@ fn check_ranges(values: &Values) -> Result<()> {
     ]);
     if let Some(overlap) = overlap {
         bail!("settle the ranges: {overlap}; separate them");
+    }
+    let InstalledNode { port, lanes, .. } = values.node;
+    if port.checked_add(lanes.saturating_sub(1)).is_none() {
+        bail!(
+            "settle the ports: {lanes} lanes from {port} on are beyond 65535; take a lower --port"
+        );
     }
     let lengths = values.controller.prefix_lengths;
     match pods.iter().find(|range| range.prefix() > lengths.of(range)) {

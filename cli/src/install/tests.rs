@@ -26,7 +26,7 @@ fn arguments(more: &[&str]) -> InstallArguments {
     let Verb::Install(arguments) = Arguments::try_parse_from(line.chain(more)).unwrap().verb else {
         panic!("another verb than install");
     };
-    arguments
+    *arguments
 }
 
 fn run(fake: &Fake, more: &[&str]) -> Result<()> {
@@ -128,7 +128,14 @@ fn a_second_install_changes_nothing_and_asks_for_no_option_again() {
         "--controller-root-directory=/etc/sotto-root",
         "--controller-node-label=node-restriction.kubernetes.io/keys",
         "--pod-ranges-from=controller",
-        "--image=registry.example/sotto:v7",
+        "--image-repository=registry.example",
+        "--image-tag=v7",
+        "--image-pull-secret=registry",
+        "--api-server-host=198.51.100.9",
+        "--port=4000",
+        "--lanes=2",
+        "--external-addresses=true",
+        "--cni-plugin-directory=/usr/libexec/cni",
     ];
     run(&fake, &first).unwrap();
     let before = fake.objects();

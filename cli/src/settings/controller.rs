@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use node_identity::Pin;
 use serde::Deserialize;
 
+use super::image::Image;
 use crate::names::CONTROLLER;
 
 /// The label of nodes that cluster administrators have, not workloads.
@@ -141,6 +142,8 @@ pub(crate) struct InstalledController {
     pub(crate) root_directory: RootDirectory,
     /// The root before this one, while it is changed.
     pub(crate) previous_pin: Option<Pin>,
+    /// Whether nodes' ExternalIP addresses may be endpoints.
+    pub(crate) external_addresses: bool,
 }
 
 /// The settings among the arguments, as far as they matter here.
@@ -156,6 +159,8 @@ struct Kubernetes {
     #[serde(default)]
     pod_ranges_from: RangesFrom,
     previous_root: Option<String>,
+    #[serde(default)]
+    external_addresses: bool,
 }
 
 /// Reads a Deployment of ours.
@@ -183,7 +188,21 @@ pub(crate) fn read(deployment: &Deployment) -> Result<InstalledController, Strin
         prefix_lengths: settings.node_prefix_lengths,
         root_directory: root_directory(pod).unwrap_or_default().parse()?,
         previous_pin: previous.map_err(|error| error.to_string())?,
+        external_addresses: settings.kubernetes.external_addresses,
     })
+}
+
+/// What runs in a Deployment of ours.
+///
+/// # Errors
+/// When it has no such container, or it has no image.
+pub(crate) fn image(deployment: &Deployment) -> Result<Image, String> {
+    let spec = deployment.spec.as_ref();
+    let pod = spec.and_then(|spec| spec.template.spec.as_ref());
+    let mut containers = pod.iter().flat_map(|pod| &pod.containers);
+    let container = containers.find(|one| one.name == CONTROLLER);
+    let image = container.and_then(|one| one.image.as_deref());
+    image.ok_or("it has no image")?.parse()
 }
 
 fn label(pod: &PodSpec) -> Option<&str> {

@@ -4,13 +4,13 @@ app.kubernetes.io/part-of: sotto
 app.kubernetes.io/name: {{ . }}
 {{- end }}
 
+{{/* A part's image: by its name, its digest if there is one, and all values. */}}
 {{- define "sotto.image" -}}
-{{- with .Values.image -}}
+{{- $image := printf "%s/%s" .values.image.repository .name -}}
 {{- if .digest -}}
-{{ .repository }}@{{ .digest }}
+{{ $image }}@{{ .digest }}
 {{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
-{{- end -}}
+{{ $image }}:{{ .values.image.tag | default .chart.AppVersion }}
 {{- end -}}
 {{- end }}
 

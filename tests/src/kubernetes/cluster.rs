@@ -14,13 +14,16 @@ use crate::wait;
 const MANIFEST: &str = include_str!("../../../deploy/sotto.yaml");
 /// What lines have not without a previous root, without a root as files, and without an image, which the
 /// daemon would install plugins from.
-const NOT_HERE: [&str; 6] = [
+const NOT_HERE: [&str; 9] = [
     "previous_root",
     "/etc/sotto/root",
     "root-directory.invalid",
     "[cni]",
     "plugin_directory",
     "configuration_directory",
+    "KUBERNETES_SERVICE_",
+    "api-server.invalid",
+    "\"65535\"",
 ];
 const NO_PIN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 /// Where the lab's administrator makes the root.

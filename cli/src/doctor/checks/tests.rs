@@ -58,7 +58,7 @@ fn daemon_set(namespace: &str, name: &str, ready: i32) -> DaemonSet {
     made(json!({
         "metadata": { "name": name, "namespace": namespace },
         "spec": { "selector": {}, "template": { "spec": { "containers": [{
-            "name": "sotto-node",
+            "name": "sotto-node", "image": "registry.example/sotto-node:v1",
             "args": ["run", pin, "--settings", settings],
         }] } } },
         "status": {
