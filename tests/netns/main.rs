@@ -13,6 +13,7 @@ mod crash;
 mod dishonest;
 mod guard;
 mod hostile;
+mod installed;
 mod keys;
 mod lab_itself;
 mod packets;
@@ -36,5 +37,6 @@ fn main() -> ExitCode {
         hostile::cases(),
         dishonest::cases(),
         guard::cases(),
+        installed::cases(),
     ])
 }

@@ -1,11 +1,12 @@
-//! Looks every ten seconds whether everything is installed, and puts back what is not.
+//! Looks every ten seconds whether everything is installed, and puts back what is not; more often while
+//! something is in the way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::place::Look;
@@ -14,6 +15,8 @@ use crate::config::Config;
 
 /// How often is looked: what somebody removed is back before a person has noticed (a guess).
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often is tried what failed: somebody waits for the node (a guess).
+const TRY_EVERY: Duration = Duration::from_secs(2);
 
 /// The control task's end.
 #[derive(Debug)]
@@ -90,15 +93,7 @@ async fn run(
     mut phases: watch::Receiver<Phase>,
     standings: watch::Sender<Standing>,
 ) {
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            changed = phases.changed() => if changed.is_err() {
-                return;
-            }
-        }
         let phase = *phases.borrow_and_update();
         let look = move || {
             let look = place.look(phase);
@@ -110,7 +105,17 @@ async fn run(
         };
         place = back;
         let found = say(look, &standings.borrow());
+        let pause = match &found {
+            Standing::Installed(_) => LOOK_EVERY,
+            Standing::Unknown | Standing::Obstacle(_) => TRY_EVERY,
+        };
         standings.send_replace(found);
+        tokio::select! {
+            () = sleep(pause) => {}
+            changed = phases.changed() => if changed.is_err() {
+                return;
+            }
+        }
     }
 }
 
