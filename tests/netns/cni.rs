@@ -4,20 +4,26 @@
 
 mod attach;
 mod crowd;
+mod deadlines;
 mod detach;
+mod ipam;
 mod judge;
 mod leftovers;
 mod refuse;
 mod runtime;
 mod stopped;
+mod traced;
 
 use sotto_tests::case::Case;
 
 pub(crate) fn cases() -> Vec<Case> {
     [
+        // The longest first: it waits most of the time.
+        deadlines::cases(),
         attach::cases(),
         crowd::cases(),
         detach::cases(),
+        ipam::cases(),
         judge::cases(),
         leftovers::cases(),
         refuse::cases(),
