@@ -76,7 +76,7 @@ images: setup
 
 # The API servers' binaries before the tests, which would fail without them; the oldest API server after them.
 test: build
-	@if [ "$$(id -u)" = 0 ]; then tests/kubernetes/binaries.sh helm $(NEWEST) $(OLDEST); fi
+	@if [ "$$(id -u)" = 0 ]; then tests/kubernetes/binaries.sh helm cni $(NEWEST) $(OLDEST); fi
 	@$(STAGE) "tests" env SOTTO_KUBERNETES=$(NEWEST) cargo test --locked --workspace --no-fail-fast
 	@if [ "$$(id -u)" = 0 ]; then tests/kubernetes/oldest.sh $(OLDEST); \
 	  else echo "==> tests against Kubernetes $(OLDEST): NOT RUN, they need root"; fi
@@ -97,6 +97,7 @@ test-api: build
 	@tests/kubernetes/oldest.sh $(OLDEST)
 
 test-netns: build
+	@tests/kubernetes/binaries.sh cni
 	@$(STAGE) "tests in network namespaces" cargo test --locked -p sotto-tests --test netns
 
 sim: setup

@@ -178,7 +178,7 @@ pub fn binary(name: &str) -> Result<String> {
     let path = cache.join("sotto/kubernetes").join(name);
     ensure!(
         path.exists(),
-        "{} is not built: run `tests/kubernetes/binaries.sh helm {}`",
+        "{} is not built: run `tests/kubernetes/binaries.sh helm cni {}`",
         path.display(),
         version()
     );
