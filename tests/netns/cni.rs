@@ -3,6 +3,7 @@
 //! `runtime` plays both; the other modules hold the tests, by what goes wrong.
 
 mod attach;
+mod chain;
 mod crowd;
 mod deadlines;
 mod detach;
@@ -21,6 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         // The longest first: it waits most of the time.
         deadlines::cases(),
         attach::cases(),
+        chain::cases(),
         crowd::cases(),
         detach::cases(),
         ipam::cases(),

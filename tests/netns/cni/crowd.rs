@@ -16,8 +16,14 @@ const PODS: usize = 200;
 /// Pods that come while those go; together they fit into the node's /24.
 const LATER: usize = 40;
 
+/// Pods that go while as many come; two generations of them are twice 100 calls at once.
+const TURNOVER: usize = 100;
+
 pub(super) fn cases() -> Vec<Case> {
-    cases![cn07_two_hundred_pods_at_once_never_share_an_address]
+    cases![
+        cn07_two_hundred_pods_at_once_never_share_an_address,
+        cn07_two_hundred_adds_and_dels_at_once_never_share_an_address,
+    ]
 }
 
 fn cn07_two_hundred_pods_at_once_never_share_an_address(lab: &Lab) -> Result<()> {
@@ -39,6 +45,36 @@ fn cn07_two_hundred_pods_at_once_never_share_an_address(lab: &Lab) -> Result<()>
     ensure!(held.is_disjoint(&new), "an address was given away at once");
     ensure!(runtime.links()?.len() == LATER, "{:?}", runtime.links()?);
     ensure!(runtime.held()?.len() == LATER, "{:?}", runtime.held()?);
+    Ok(())
+}
+
+/// The pool is too small for resting addresses, so that freed ones are given away at once.
+fn cn07_two_hundred_adds_and_dels_at_once_never_share_an_address(lab: &Lab) -> Result<()> {
+    let runtime = Runtime::with_ranges(lab, &["10.244.1.0/24", "fd00:10:244:1::/64"])?;
+    let generations: Vec<Vec<String>> = (0..4)
+        .map(|generation| {
+            (0..TURNOVER)
+                .map(|number| format!("g{generation}-{number}"))
+                .collect()
+        })
+        .collect();
+    let all = generations.concat().join(" ");
+    runtime.node.shell(&format!(
+        "mkdir /run/answers; for pod in {all}; do ip netns add $pod; done"
+    ))?;
+    let none = Vec::new();
+
+    let mut going = &none;
+    for coming in &generations {
+        all_at_once(&runtime, &[("DEL", going), ("ADD", coming)])?;
+
+        distinct_addresses(&runtime, coming)?;
+        ensure!(runtime.held()?.len() == TURNOVER, "{:?}", runtime.held()?);
+        ensure!(runtime.links()?.len() == TURNOVER, "{:?}", runtime.links()?);
+        let routes = runtime.node.shell("ip route show proto 83 | wc -l")?;
+        ensure!(routes.trim() == TURNOVER.to_string(), "{routes} routes");
+        going = coming;
+    }
     Ok(())
 }
 

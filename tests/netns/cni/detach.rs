@@ -166,7 +166,13 @@ fn cn13_gc_frees_what_is_gone_and_spares_what_lives(lab: &Lab) -> Result<()> {
     let mut many = listed.as_array().cloned().unwrap_or_default();
     let other = |number| json!({"containerID": format!("{number:064x}"), "ifname": "eth0"});
     many.extend((0..100_000).map(other));
+    let started = std::time::Instant::now();
     gc("cni.dev/valid-attachments", json!(many))?.success()?;
+    let taken = started.elapsed();
+    ensure!(
+        taken < std::time::Duration::from_secs(10),
+        "GC took {taken:?}"
+    );
     gc("cni.dev/valid-attachments", json!([]))?.success()?;
     gc("cni.dev/valid-attachments", json!(null))?.success()?;
     ensure!(

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sotto_tests::case::Case;
 use sotto_tests::cases;
-use sotto_tests::lab::Lab;
+use sotto_tests::cluster::Pair;
+use sotto_tests::lab::{Lab, Uplink};
 
 use super::runtime::{Runtime, node_end};
 
@@ -63,6 +64,7 @@ pub(super) fn cases() -> Vec<Case> {
         cn14_check_names_what_is_not_as_it_was_made,
         cn14_check_accepts_what_later_plugins_add,
         cn12_status_needs_no_daemon_and_no_second,
+        cn12_without_store_and_peers_pods_are_attached_all_the_same,
     ]
 }
 
@@ -131,4 +133,21 @@ fn cn12_status_needs_no_daemon_and_no_second(lab: &Lab) -> Result<()> {
     let taken = started.elapsed();
     ensure!(taken < Duration::from_secs(1), "STATUS took {taken:?}");
     Ok(())
+}
+
+fn cn12_without_store_and_peers_pods_are_attached_all_the_same(lab: &Lab) -> Result<()> {
+    let pair = Pair::raise(lab)?;
+    let alice = &pair.alice.node;
+    let network = r#"{"cniVersion":"1.1.0","name":"sotto","type":"sotto-cni"}"#;
+
+    alice.take_store()?;
+    alice.set_uplink(Uplink::Down)?;
+    pair.bob.daemon.kill9()?;
+    let started = Instant::now();
+    alice.cni("STATUS", "", "", network)?;
+
+    let taken = started.elapsed();
+    ensure!(taken < Duration::from_secs(1), "STATUS took {taken:?}");
+    let pod = alice.pod("late")?;
+    alice.detach(&pod)
 }

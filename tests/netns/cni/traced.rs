@@ -93,10 +93,11 @@ impl Traced {
     }
 
     fn wait_for_first_stop(&mut self) -> Result<()> {
-        match waitpid(self.main, Some(WaitPidFlag::__WALL))? {
-            WaitStatus::PtraceEvent(thread, ..) => self.stopped = Some(thread),
-            other => bail!("not stopped: {other:?}"),
-        }
+        let status = waitpid(self.main, Some(WaitPidFlag::__WALL))?;
+        let WaitStatus::PtraceEvent(thread, ..) = status else {
+            bail!("not stopped: {status:?}");
+        };
+        self.stopped = Some(thread);
         Ok(())
     }
 
