@@ -13,6 +13,7 @@ mod forward_chain;
 pub(crate) mod leak_filter;
 mod node_settings;
 pub(crate) mod plan;
+pub(crate) mod pod_links;
 pub(crate) mod preflight;
 pub(crate) mod routes;
 mod ruleset;
@@ -32,9 +33,10 @@ use crate::io::guard::ToolError;
 use crate::io::netlink::NetlinkError;
 use crate::io::netlink::netfilter::Netfilter;
 use crate::io::netlink::route::{Link, RouteNetlink};
-use crate::io::sysctl::SysctlError;
+use crate::io::sysctl::{self, SysctlError};
 use counters::{DropCounts, Part};
 use plan::GuardPlan;
+use pod_links::{Mend, Observed};
 use preflight::PreflightError;
 use settings::Journal;
 use tables::Tables;
@@ -113,6 +115,7 @@ pub(crate) struct Guard {
     route: RouteNetlink,
     netfilter: Netfilter,
     forward_chain_seen: Option<u32>,
+    pods: pod_links::PodLinks,
     /// An update failed on the way, and what its plan does without may still be there.
     unfinished: bool,
     /// Connections may have been tracked while the tables were gone, and still be.
@@ -136,6 +139,7 @@ impl Guard {
             route: RouteNetlink::open()?,
             netfilter: Netfilter::open()?,
             forward_chain_seen: None,
+            pods: pod_links::PodLinks::default(),
             unfinished: false,
             strays: false,
         };
@@ -231,6 +235,44 @@ impl Guard {
             self.forward_chain_seen = self.netfilter.ruleset_generation().ok();
         }
         inspection
+    }
+
+    /// Puts back what another program changed on pods' links. No part of the guard: nothing leaks
+    /// without it.
+    ///
+    /// # Errors
+    /// What could not be put back; the next call tries again.
+    pub(crate) fn repair_pod_links(&mut self) -> Result<Vec<Part>, NetlinkError> {
+        let observed = Observed {
+            links: self.route.links()?,
+            routes: self.route.pod_routes()?,
+            neighbours: self.route.permanent_neighbours()?,
+        };
+        let mut repaired = Vec::new();
+        for mend in self.pods.compare(&observed) {
+            match mend {
+                Mend::Raise(link, mtu) => self.route.raise_link(link, mtu)?,
+                Mend::Neighbour(neighbour) => self.route.add_neighbour(&neighbour)?,
+                Mend::Route(link, pod) => self.route.add_pod_route(link, pod)?,
+            }
+            repaired.push(Part::PodLink);
+        }
+        Ok(repaired)
+    }
+
+    /// Puts back the settings of pods' links; apart because there are many.
+    pub(crate) fn repair_pod_settings(&mut self) -> Vec<Part> {
+        let mut repaired = Vec::new();
+        for setting in self.pods.settings() {
+            // A setting that is not there is of a link that has just gone, or of no IPv6.
+            let found = sysctl::read(&setting.key);
+            if found.is_ok_and(|found| found != setting.value)
+                && sysctl::write(&setting.key, &setting.value).is_ok()
+            {
+                repaired.push(Part::PodLink);
+            }
+        }
+        repaired
     }
 
     fn turn_on_forwarding(&mut self, repaired: &mut Vec<Part>) -> Result<(), GuardError> {

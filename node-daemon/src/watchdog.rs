@@ -10,9 +10,10 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use service_log::Once;
 use tracing::{error, warn};
 
 use crate::capture::LeakCapture;
@@ -28,6 +29,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The shortest time between two looks, for hosts where other programs change routes and rules
 /// without pause. A guess: well below the second within which a repair is due.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(50);
+
+/// The shortest time between two looks at pods' links (a guess: their changes are frequent where pods
+/// come and go, and a lost packet or two is all that waits).
+const PODS_AT_MOST_EVERY: Duration = Duration::from_millis(250);
+/// How often the settings of all pods' links are read: two thousand files on a full node.
+const POD_SETTINGS_EVERY: Duration = Duration::from_secs(10);
 
 /// How a look at the guard left it, which is what the watchdog tells the daemon after each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +103,9 @@ impl Watch {
             capture,
             notices,
             stopped,
+            pods_seen: None,
+            pod_settings_seen: None,
+            said: Once::default(),
         };
         let builder = thread::Builder::new().name("guard-watchdog".to_owned());
         let thread = builder
@@ -167,6 +177,9 @@ struct Rounds {
     capture: LeakCapture,
     notices: [Notices; 2],
     stopped: UnixStream,
+    pods_seen: Option<Instant>,
+    pod_settings_seen: Option<Instant>,
+    said: Once,
 }
 
 enum Woken {
@@ -180,11 +193,12 @@ impl Rounds {
         // What happened before the notices were ordered is found by the first look.
         let mut woken = Woken::ByClock;
         loop {
-            let inspection = match woken {
+            let mut inspection = match woken {
                 Woken::ToStop => return,
                 Woken::ByNotice => lock(&self.guard).repair(),
                 Woken::ByClock => self.look_at_everything(),
             };
+            inspection.repaired.extend(self.look_at_pods());
             self.report.look(inspection);
             self.follow_interfaces();
             self.count();
@@ -200,6 +214,34 @@ impl Rounds {
             .repaired
             .extend(guard.repair_forward_chain().repaired);
         inspection
+    }
+
+    fn look_at_pods(&mut self) -> Vec<Part> {
+        let now = Instant::now();
+        let is_due = |seen: Option<Instant>, every| {
+            seen.is_none_or(|seen| now.duration_since(seen) >= every)
+        };
+        let mut repaired = Vec::new();
+        if is_due(self.pods_seen, PODS_AT_MOST_EVERY) {
+            self.pods_seen = Some(now);
+            match lock(&self.guard).repair_pod_links() {
+                Ok(parts) => repaired = parts,
+                Err(error) => {
+                    let error = service_log::chain(&error);
+                    if self.said.admits(error.clone(), now) {
+                        warn!(
+                            error,
+                            "Pods' links could not be put right, it is tried again"
+                        );
+                    }
+                }
+            }
+        }
+        if is_due(self.pod_settings_seen, POD_SETTINGS_EVERY) {
+            self.pod_settings_seen = Some(now);
+            repaired.extend(lock(&self.guard).repair_pod_settings());
+        }
+        repaired
     }
 
     fn count(&mut self) {

@@ -8,6 +8,7 @@ mod faults;
 mod flows;
 mod life;
 mod load;
+mod managers;
 mod neighbours;
 mod pair;
 mod pods;
@@ -22,6 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [
         faults::cases(),
         repairs::cases(),
+        managers::cases(),
         pods::cases(),
         ports::cases(),
         neighbours::cases(),

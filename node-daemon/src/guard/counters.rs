@@ -24,6 +24,8 @@ pub(crate) enum Part {
     Setting,
     /// An accept in another program's FORWARD chain.
     ForwardAccept,
+    /// The node's end of a pod's link: up, MTU, route, neighbour, setting.
+    PodLink,
 }
 
 impl Part {
@@ -38,6 +40,7 @@ impl Part {
             Self::Rule => "rule",
             Self::Setting => "setting",
             Self::ForwardAccept => "forward_accept",
+            Self::PodLink => "pod_link",
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
-    fn new(key: impl Into<String>, value: &str) -> Self {
+    pub(super) fn new(key: impl Into<String>, value: &str) -> Self {
         Self {
             key: key.into(),
             value: value.to_owned(),

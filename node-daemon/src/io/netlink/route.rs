@@ -25,6 +25,7 @@ use crate::guard::plan::Family;
 use crate::guard::routes::{Route, Rule};
 
 mod convert;
+mod pod_link;
 
 const NETLINK_ROUTE: isize = 0;
 /// `RTNLGRP_*`: link, IPv4 address, route and rule, IPv6 address, route and rule, and both
@@ -151,7 +152,7 @@ impl RouteNetlink {
         message.header.change_mask = LinkFlags::Up;
         message.attributes = vec![LinkAttribute::Mtu(mtu)];
         self.change(
-            "set MTU and take up the tun device",
+            "set MTU and take up a device",
             &RouteNetlinkMessage::SetLink(message),
             0,
         )
