@@ -19,6 +19,7 @@ mod lab_itself;
 mod packets;
 mod reach;
 mod refusals;
+mod secrets;
 mod wires;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         wires::cases(),
         hostile::cases(),
         dishonest::cases(),
+        secrets::cases(),
         guard::cases(),
         installed::cases(),
     ])
