@@ -84,14 +84,14 @@ fn answer(
     version: &mut CniVersion,
     watchdog: &Watchdog,
 ) -> Result<Answer, Failure> {
+    let deadline = Deadline::after(limits.waits);
     let most = match call {
-        Ok(Call::Version) => return Ok(Answer::plain(version::run())),
+        Ok(Call::Version) => return Ok(Answer::plain(version::run(deadline))),
         // Started by hand: do not wait for a configuration that nobody types.
         Err(error) if std::env::var_os("CNI_COMMAND").is_none() => return Err(error.into()),
         Ok(Call::Gc) => input::MAXIMUM_GC_INPUT,
         Ok(_) | Err(_) => input::MAXIMUM_INPUT,
     };
-    let deadline = Deadline::after(limits.waits);
     let text = input::read_all(std::io::stdin(), most, deadline)?;
     let document = ConfigDocument::decode(&text)?;
     // Learned even from a call that fails later, so that its error can be read.
@@ -130,7 +130,7 @@ fn dispatch(
             require_version("GC", CniVersion::V1_1_0, config.version)?;
             gc::run(&config, deadline, watchdog)?;
         }
-        Call::Version => return Ok(Answer::plain(version::run())),
+        Call::Version => return Ok(Answer::plain(version::run(deadline))),
     }
     Ok(Answer::plain(String::new()))
 }

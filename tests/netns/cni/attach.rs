@@ -14,6 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
         a_pods_link_is_as_the_guard_expects,
         a_node_of_one_family_attaches_pods_of_one_family,
         cn16_the_answer_has_the_version_asked_with,
+        what_plugins_before_made_is_handed_on,
         cn25_odd_arguments_choose_no_address_and_no_path,
         i3_an_address_with_a_route_of_its_own_is_not_given_away,
     ]
@@ -166,6 +167,47 @@ fn cn16_the_answer_has_the_version_asked_with(lab: &Lab) -> Result<()> {
         "{reply}"
     );
     Ok(())
+}
+
+fn what_plugins_before_made_is_handed_on(lab: &Lab) -> Result<()> {
+    let mut runtime = Runtime::new(lab)?;
+    let before = json!({
+        "cniVersion": "1.1.0",
+        "interfaces": [{"name": "net9", "sandbox": "/run/netns/web", "mac": "02:00:00:00:00:09"}],
+        "ips": [{"address": "192.168.77.1/24", "interface": 0}],
+        "dns": {"nameservers": ["192.168.77.9"]},
+    });
+    runtime.config["capabilities"] = json!({"portMappings": true, "dns": true});
+    runtime.config["runtimeConfig"] =
+        json!({"portMappings": [{"hostPort": 80}], "ips": ["10.0.0.1"]});
+    runtime.sandbox("web")?;
+
+    let add = runtime.with_previous("ADD", "web", &before);
+    let result = runtime.execute(&add)?.success()?;
+
+    ensure!(
+        result["interfaces"][0] == before["interfaces"][0],
+        "{result}"
+    );
+    ensure!(result["interfaces"][2]["name"] == "eth0", "{result}");
+    ensure!(result["ips"][0] == before["ips"][0], "{result}");
+    ensure!(result["ips"][1]["interface"] == 2, "{result}");
+    ensure!(result["dns"] == before["dns"], "{result}");
+    ensure!(addresses(&result)[1] == "10.244.1.2", "{result}");
+    let check = runtime.with_previous("CHECK", "web", &result);
+    runtime.execute(&check)?.success()?;
+    runtime
+        .execute(&runtime.with_previous("DEL", "web", &result))?
+        .success()?;
+
+    let torn = runtime.with_previous("ADD", "web", &json!({"ips": "x"}));
+    runtime.execute(&torn)?.failed(6, "prevResult")?;
+    ensure!(runtime.held()?.is_empty() && runtime.links()?.is_empty());
+    // The first plugin made the interface of our name.
+    runtime
+        .node
+        .shell("ip -n web link add eth0 type veth peer name other")?;
+    runtime.execute(&add)?.failed(100, "eth0")
 }
 
 fn cn25_odd_arguments_choose_no_address_and_no_path(lab: &Lab) -> Result<()> {

@@ -110,11 +110,16 @@ fn cn15_an_input_or_output_that_nobody_serves_ends_in_time(lab: &Lab) -> Result<
         .write("/run/config", runtime.config.to_string())?;
     let environment = "CNI_CONTAINERID=web CNI_IFNAME=eth0 CNI_NETNS=/run/netns/web CNI_PATH=/opt";
 
-    for (verb, limit) in [("STATUS", 1), ("CHECK", 5), ("DEL", 10)] {
+    for (verb, limit) in [("STATUS", 1), ("VERSION", 1), ("CHECK", 5), ("DEL", 10)] {
         let started = Instant::now();
         let answer = with_half_an_input(&runtime, verb)?;
         let taken = started.elapsed();
-        ensure!(answer.contains("\"code\":5"), "{answer}");
+        let expected = if verb == "VERSION" {
+            "supportedVersions"
+        } else {
+            "\"code\":5"
+        };
+        ensure!(answer.contains(expected), "{answer}");
         ensure!(taken < Duration::from_secs(limit), "{verb} took {taken:?}");
     }
 
@@ -149,7 +154,7 @@ fn with_half_an_input(runtime: &Runtime, verb: &str) -> Result<String> {
         stdin.write_all(b"{\"cniVersion\": \"1.1.0\", ")?;
         let output = child.wait_with_output()?;
         drop(stdin);
-        ensure!(output.status.code() == Some(1), "{output:?}");
+        ensure!(output.status.code().is_some(), "{output:?}");
         Ok(String::from_utf8(output.stdout)?)
     })
 }

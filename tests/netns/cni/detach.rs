@@ -53,6 +53,21 @@ fn cn01_a_del_succeeds_whatever_is_missing(lab: &Lab) -> Result<()> {
     runtime.node.shell(&line)?;
     runtime.del("link-gone")?;
     freed("link deleted")?;
+    let result = runtime.attach("previous")?;
+    runtime
+        .execute(&runtime.with_previous("DEL", "previous", &result))?
+        .success()?;
+    freed("with the result of the ADD")?;
+    runtime.attach("garbage")?;
+    for garbage in [
+        json!("\u{0}{"),
+        json!({"ips": "x", "interfaces": 7}),
+        json!([[]]),
+    ] {
+        let call = runtime.with_previous("DEL", "garbage", &garbage);
+        runtime.execute(&call)?.success()?;
+        freed("garbage as the result of the ADD")?;
+    }
     runtime.attach("no-node-state")?;
     runtime.node.shell("rm /run/sotto/node.json")?;
     runtime.del("no-node-state")?;

@@ -1,14 +1,13 @@
-//! A container runtime, and what a daemon leaves behind on a node.
+//! A container runtime on a node that a daemon has left.
 
 use std::collections::BTreeSet;
 use std::process::Output;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
+use sotto_tests::bare_node;
+pub(super) use sotto_tests::bare_node::{POOL, node_state};
 use sotto_tests::lab::{Lab, Node, program};
-
-/// Where the pool of the node's boot lies.
-pub(super) const POOL: &str = "/run/sotto/pool/boot-1";
 
 /// A node with guard and tun but without a daemon, and the runtime on it.
 pub(super) struct Runtime {
@@ -43,25 +42,9 @@ impl Runtime {
     pub(super) fn with_ranges(lab: &Lab, ranges: &[&str]) -> Result<Self> {
         let runtime = Self {
             node: lab.node("alice")?,
-            config: json!({
-                "cniVersion": "1.1.0",
-                "name": "sotto",
-                "type": "sotto-cni",
-                "bootIdFile": "/etc/sotto/boot-id",
-            }),
+            config: bare_node::configuration(),
         };
-        runtime.node.write("/etc/sotto/boot-id", "boot-1\n")?;
-        runtime.node.shell(
-            "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
-            nft add table inet sotto_guard
-            ip tuntap add dev sotto0 mode tun multi_queue vnet_hdr
-            ip link set sotto0 addrgenmode none up
-            ip address add 10.244.1.1/32 dev sotto0
-            ip address add fd00:10:244:1::1/128 dev sotto0 nodad
-            ip route add unreachable 10.244.0.0/16 metric 4278198272
-            ip route add unreachable fd00:10:244::/56 metric 4278198272",
-        )?;
-        runtime.write_node_state(&node_state(ranges))?;
+        bare_node::prepare(&runtime.node, ranges)?;
         Ok(runtime)
     }
 
@@ -211,28 +194,6 @@ impl Answer {
         ensure!(!self.log.contains("panicked"), "panicked: {}", self.log);
         Ok(())
     }
-}
-
-/// The content of a `node.json` with these ranges of the node.
-pub(super) fn node_state(ranges: &[&str]) -> Value {
-    let ours = |address: &&&str| {
-        let prefix = if address.contains(':') {
-            "fd00:10:244:1::"
-        } else {
-            "10.244.1."
-        };
-        ranges.iter().any(|range| range.starts_with(prefix))
-    };
-    let reserved = ["10.244.1.1", "fd00:10:244:1::1"];
-    json!({
-        "version": 1,
-        "podRanges": ranges,
-        "clusterPodRanges": ["10.244.0.0/16", "fd00:10:244::/56"],
-        "reserved": reserved.iter().filter(ours).collect::<Vec<_>>(),
-        "mtu": 1420,
-        "bootId": "boot-1",
-        "linkGroup": 0x5353,
-    })
 }
 
 /// The addresses of a result, without their lengths.
