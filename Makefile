@@ -16,7 +16,7 @@ SIM := crates/tunnel-core-sim/Cargo.toml
 VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help needs-root setup build check gen images test test-netns test-api sim proofs demo demo-kubernetes matrix bench bench-kubernetes clean
+.PHONY: help needs-root setup build check gen images test test-netns test-api sim proofs demo demo-kubernetes matrix bench bench-cni bench-kubernetes clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "make proofs      what Verifpal says of handshake and agreement"
 	@echo "make matrix      every case of the fault matrix with the tests that cover it"
 	@echo "make bench       throughput against other userspace WireGuards"
+	@echo "make bench-cni   ADD and DEL against the reference ptp plugin: BENCHMARKS.md"
 	@echo "make bench-kubernetes  what up to 500 nodes cost an API server: BENCHMARKS.md"
 	@echo "make setup       install what the others need (they call it themselves)"
 	@echo "make clean       remove what was built"
@@ -103,7 +104,7 @@ test-netns: build
 sim: setup
 	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
 
-demo demo-kubernetes test-netns test-api bench-kubernetes: needs-root
+demo demo-kubernetes test-netns test-api bench-cni bench-kubernetes: needs-root
 
 needs-root:
 	@[ "$$(id -u)" = 0 ] || { echo "namespaces, tun and nft need root: run sudo make $(MAKECMDGOALS)" >&2; exit 1; }
@@ -123,6 +124,12 @@ matrix: setup
 
 bench: setup
 	@tests/bench/run.sh
+
+bench-cni: setup
+	@tests/kubernetes/binaries.sh cni
+	@$(STAGE) "build the plugin for release" cargo build --locked --release -p sotto-cni
+	@$(STAGE) "build the benchmark" cargo build --locked --workspace --bins
+	@SOTTO_BIN_DIR=$(TARGET)/release $(TARGET)/debug/bench-cni $(BENCH)
 
 bench-kubernetes: setup
 	@tests/kubernetes/binaries.sh $(NEWEST)

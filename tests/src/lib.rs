@@ -5,6 +5,7 @@
 //! of the host: [`isolation::enter`] comes first in every program that builds a lab.
 
 pub mod attacker;
+pub mod bare_node;
 pub mod capture;
 pub mod case;
 pub mod cluster;
