@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use node_identity::{IkHash, NodeName, Pin, TrustDomain};
 
-pub(crate) use install::InstallArguments;
+pub(crate) use install::{InstallArguments, UninstallArguments};
 
 use crate::names::NAMESPACE;
 use crate::output::Output;
@@ -17,8 +17,8 @@ use crate::output::Output;
 /// Asked is the cluster, with the kubeconfig's user, if --kubeconfig, --context or $KUBECONFIG is
 /// given, if the program is called kubectl-sotto, or if no daemon runs here and there is a
 /// ~/.kube/config. Asked is this machine's daemon if --runtime-directory is given or a daemon runs
-/// here. `identity`, `revoke`, `approve` and `install` are about a cluster always, `root create`
-/// asks nobody.
+/// here. `identity`, `revoke`, `approve`, `install` and `uninstall` are about a cluster always,
+/// `root create` asks nobody.
 ///
 /// Exit codes: 0 all is well, 1 something is wrong or failed, 2 wrong arguments, 130 interrupted.
 #[derive(Debug, Parser)]
@@ -104,6 +104,8 @@ pub(crate) enum Verb {
     },
     /// Installs Sotto into a cluster, or brings an installation to this version.
     Install(Box<InstallArguments>),
+    /// Takes Sotto out of a cluster: from its nodes, then from its API.
+    Uninstall(UninstallArguments),
 }
 
 /// What to do with a root.

@@ -65,6 +65,9 @@ impl Fake {
             return refusal(StatusCode::INTERNAL_SERVER_ERROR);
         }
         state.writes_left = state.writes_left.map(|left| left - 1);
+        if parts.method == Method::DELETE {
+            return state.delete(path);
+        }
         let object: Value = serde_json::from_slice(&body).unwrap();
         let content = parts.headers.get("content-type").unwrap();
         if content == "application/merge-patch+json" {
@@ -82,6 +85,20 @@ impl Fake {
 }
 
 impl State {
+    /// Takes an object away, and with a namespace what is in it.
+    fn delete(&mut self, path: &str) -> Response<Body> {
+        let Some(object) = self.objects.remove(path) else {
+            return refusal(StatusCode::NOT_FOUND);
+        };
+        if let Some(namespace) = path.strip_prefix("/api/v1/namespaces/")
+            && !namespace.contains('/')
+        {
+            let part = format!("/namespaces/{namespace}/");
+            self.objects.retain(|path, _| !path.contains(&part));
+        }
+        Response::new(Body::from(object.into_bytes()))
+    }
+
     fn read(&self, path: &str) -> Response<Body> {
         if path == "/version" {
             let version = json!({"major": "1", "minor": "37"}).to_string();
@@ -96,8 +113,13 @@ impl State {
             return refusal(StatusCode::NOT_FOUND);
         }
         let below = |one: &&String| {
-            one.rsplit_once('/')
-                .is_some_and(|(parent, _)| parent == path)
+            let parent = one.rsplit_once('/').map_or("", |(parent, _)| parent);
+            // A list of all namespaces has what is in any of them.
+            let everywhere = parent.split_once("/namespaces/").and_then(|(group, rest)| {
+                let (_, kind) = rest.split_once('/')?;
+                Some(format!("{group}/{kind}"))
+            });
+            parent == path || everywhere.is_some_and(|one| one == path)
         };
         let all: Vec<&str> = self
             .objects

@@ -5,11 +5,15 @@
 //! twice, it changes nothing.
 
 mod apply;
-mod existing;
-mod manifest;
+pub(crate) mod existing;
+pub(crate) mod manifest;
+mod others;
 mod plan;
 pub(crate) mod ranges;
+mod ready;
 mod show;
+
+use std::io::{IsTerminal, stdout};
 
 use anyhow::{Context, Result, bail};
 use kube::ResourceExt;
@@ -21,7 +25,7 @@ use crate::names::{NAMESPACE, SUPPORTED};
 use crate::output::Answer;
 use crate::root::NewRoot;
 use crate::say;
-use apply::Mode;
+use apply::{Mode, Outcome};
 use existing::Ledger;
 use plan::{Plan, RootPlan};
 
@@ -45,7 +49,11 @@ async fn install(cluster: &Cluster, arguments: &InstallArguments) -> Result<Answ
     check_version(cluster).await?;
     let existing = existing::look(cluster).await?;
     let addresses = ranges::look(cluster).await?;
-    let plan = plan::make(arguments, &existing, &addresses).await?;
+    let is_meant = arguments.beside_other_network || existing.installed.is_some();
+    let other = others::judge(others::network(cluster).await?, is_meant)?;
+    let mut plan = plan::make(arguments, &existing, &addresses).await?;
+    plan.notes.extend(other);
+    plan.notes.push(others::policies(cluster).await);
     if arguments.print {
         if matches!(plan.root, RootPlan::New) {
             bail!(
@@ -59,7 +67,15 @@ async fn install(cluster: &Cluster, arguments: &InstallArguments) -> Result<Answ
     if !arguments.dry_run {
         confirm("Install this?", Consent::of(arguments.yes)).await?;
     }
-    carry_out(cluster, plan, arguments).await
+    // Whoever brings the root comes later.
+    let is_complete = !arguments.dry_run && plan.root != RootPlan::Elsewhere;
+    let wanted = arguments.wait || (!arguments.no_wait && stdout().is_terminal());
+    let answer = carry_out(cluster, plan, arguments).await?;
+    if is_complete && wanted {
+        say("Installed. Waiting for nodes; to be interrupted at any time.")?;
+        return ready::wait(cluster, answer).await;
+    }
+    Ok(answer)
 }
 
 /// The version of the API server, as its minor number.
@@ -109,8 +125,9 @@ async fn carry_out(
     }
     let objects = manifest::objects(&plan.values.fill()?)?;
     let (running, needed): (Vec<_>, Vec<_>) = objects.iter().partition(|one| manifest::runs(one));
+    let mut outcomes = Vec::new();
     for object in &needed {
-        apply::apply(cluster, object, mode).await?;
+        outcomes.push(apply::apply(cluster, object, mode).await?);
     }
     if !mode.dry_run {
         let definitions = needed
@@ -128,20 +145,26 @@ async fn carry_out(
         }
     }
     for object in &running {
-        apply::apply(cluster, object, mode).await?;
+        outcomes.push(apply::apply(cluster, object, mode).await?);
     }
     // One that an interrupted run has made is new to this person too.
     let is_new_root = new_root.is_some() || arguments.new_root;
-    Ok(Answer::fine(conclusion(&plan, is_new_root, mode)))
+    let is_same = outcomes.iter().all(|one| *one == Outcome::Unchanged);
+    Ok(Answer::fine(conclusion(&plan, is_new_root, is_same, mode)))
 }
 
-fn conclusion(plan: &Plan, is_new_root: bool, mode: Mode) -> String {
+fn conclusion(plan: &Plan, is_new_root: bool, is_same: bool, mode: Mode) -> String {
     if mode.dry_run {
         return "Nothing was changed.".to_owned();
     }
     let pins: Vec<String> = plan.values.pins.iter().map(ToString::to_string).collect();
+    let done = if is_same {
+        "Installed already, unchanged."
+    } else {
+        "Installed."
+    };
     let mut text = format!(
-        "Installed. Nodes trust {}. See `sotto status`.",
+        "{done} Nodes trust {}. See `sotto status`.",
         pins.join(", ")
     );
     if is_new_root {

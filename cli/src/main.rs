@@ -1,7 +1,7 @@
 //! `sotto`, also `kubectl sotto`: what Sotto says about itself, for a person at a terminal.
 //!
 //! Each verb has a file. `world` settles whether the daemon of this machine is asked (`daemon`) or
-//! a cluster (`cluster`). `revoke`, `approve` and `install` change something, in a cluster, and ask
+//! a cluster (`cluster`). `revoke`, `approve`, `install` and `uninstall` change something, in a cluster, and ask
 //! before they do; `root create` makes a root without any cluster; all others only look.
 
 mod approve;
@@ -26,6 +26,7 @@ mod settings;
 mod status;
 mod table;
 mod times;
+mod uninstall;
 mod world;
 
 use std::io::{ErrorKind, Write, stdout};
@@ -149,6 +150,7 @@ async fn carry_out(arguments: Arguments, called_as_plugin: bool) -> Result<Answe
             verb: RootVerb::Create(arguments),
         } => root::create(&arguments, &place.namespace),
         Verb::Install(arguments) => install::run(&place, &arguments).await,
+        Verb::Uninstall(arguments) => uninstall::run(&place, &arguments).await,
     }
 }
 

@@ -53,7 +53,11 @@ pub(crate) fn read(daemon_set: &DaemonSet) -> Result<Installed, String> {
         .as_ref()
         .and_then(|spec| spec.template.spec.as_ref())
         .ok_or("it has no pod")?;
-    let mut containers = pod.containers.iter();
+    // Among the latter where it takes a node's part away.
+    let mut containers = pod
+        .containers
+        .iter()
+        .chain(pod.init_containers.iter().flatten());
     let container = containers
         .find(|one| one.name == NODE)
         .ok_or_else(|| format!("it has no container {NODE}"))?;

@@ -1,8 +1,8 @@
-//! What `sotto install` can be told.
+//! What `sotto install` and `sotto uninstall` can be told.
 
 use clap::{Args, value_parser};
 use ipnetwork::IpNetwork;
-use node_identity::{Pin, PodCidr, TrustDomain, parse_network};
+use node_identity::{NodeName, Pin, PodCidr, TrustDomain, parse_network};
 
 use crate::settings::controller::{NodeLabel, RangesFrom, RootDirectory};
 use crate::settings::image::{Repository, Tag};
@@ -84,6 +84,16 @@ pub(crate) struct InstallArguments {
     /// Where it looks for network configurations. As installed, else /etc/cni/net.d.
     #[arg(long, value_name = "DIR")]
     pub(crate) cni_configuration_directory: Option<Folder>,
+    /// Install though another pod network seems to be in force. Its nodes stay with it until its
+    /// configuration is gone from them.
+    #[arg(long)]
+    pub(crate) beside_other_network: bool,
+    /// Wait until the nodes are ready, which is done on a terminal anyhow.
+    #[arg(long, conflicts_with_all = ["no_wait", "dry_run", "print"])]
+    pub(crate) wait: bool,
+    /// Do not wait.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     /// Have the API server check everything and change nothing.
     #[arg(long, conflicts_with = "print")]
     pub(crate) dry_run: bool,
@@ -96,4 +106,19 @@ pub(crate) struct InstallArguments {
     /// Take over fields that others have set.
     #[arg(long)]
     pub(crate) force_conflicts: bool,
+}
+
+/// What to take out.
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArguments {
+    /// Delete the pods of the pod network, so that they leave their nodes in order; whoever manages
+    /// them makes them anew, where they wait for another pod network. Asked on a terminal.
+    #[arg(long)]
+    pub(crate) delete_pods: bool,
+    /// A node that never comes back: do not wait for it. Repeatable. What Sotto made there stays.
+    #[arg(long = "ignore-node", value_name = "NODE")]
+    pub(crate) ignored_nodes: Vec<NodeName>,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }

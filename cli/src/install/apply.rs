@@ -29,11 +29,24 @@ pub(crate) struct Mode {
     pub(crate) force: bool,
 }
 
+/// What an object came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is as it was.
+    Unchanged,
+    /// It is new, or another than before.
+    Changed,
+}
+
 /// Applies an object and says what that came to.
 ///
 /// # Errors
 /// When the API server does not answer or refuses.
-pub(crate) async fn apply(cluster: &Cluster, object: &DynamicObject, mode: Mode) -> Result<()> {
+pub(crate) async fn apply(
+    cluster: &Cluster,
+    object: &DynamicObject,
+    mode: Mode,
+) -> Result<Outcome> {
     let resource = resource(object)?;
     let namespace = object.metadata.namespace.as_deref();
     let name = object.name_any();
@@ -53,9 +66,10 @@ pub(crate) async fn apply(cluster: &Cluster, object: &DynamicObject, mode: Mode)
     let after = match in_time(&title, sent).await? {
         // A dry run makes no namespace and no kind for what comes behind them.
         Err(kube::Error::Api(status)) if mode.dry_run && status.code == 404 => {
-            return say(&format!(
+            say(&format!(
                 "{title}: to be created (not checked, it needs others first)"
-            ));
+            ))?;
+            return Ok(Outcome::Changed);
         }
         Err(kube::Error::Api(status)) if status.code == 409 => bail!(
             "apply {title}: somebody else set what this would change, --force-conflicts takes it \
@@ -65,13 +79,14 @@ pub(crate) async fn apply(cluster: &Cluster, object: &DynamicObject, mode: Mode)
         Ok(after) => read(after, &title)?,
         Err(error) => return Err(explain(&title, error)),
     };
-    let outcome = match &before {
-        None => "created",
-        Some(before) if is_same(before, &after) => "unchanged",
-        Some(_) => "changed",
+    let (word, outcome) = match &before {
+        None => ("created", Outcome::Changed),
+        Some(before) if is_same(before, &after) => ("unchanged", Outcome::Unchanged),
+        Some(_) => ("changed", Outcome::Changed),
     };
     let note = if mode.dry_run { " (dry run)" } else { "" };
-    say(&format!("{title}: {outcome}{note}"))
+    say(&format!("{title}: {word}{note}"))?;
+    Ok(outcome)
 }
 
 fn read(object: Lenient<DynamicObject>, title: &str) -> Result<DynamicObject> {

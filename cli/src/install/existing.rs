@@ -9,7 +9,9 @@ use kube::core::ApiResource;
 use node_identity::RootCertificate;
 
 use crate::cluster::Cluster;
-use crate::names::{CONTROLLER, LEDGER, LEDGER_SECRET, NODE, ROOT_CERTIFICATE, ROOT_SECRET};
+use crate::names::{
+    CONTROLLER, LEDGER, LEDGER_SECRET, NODE, ROOT_CERTIFICATE, ROOT_SECRET, UNINSTALL,
+};
 use crate::settings::controller::{self, InstalledController};
 use crate::settings::image::Images;
 use crate::settings::{self, Installed};
@@ -45,6 +47,7 @@ pub(crate) enum Ledger {
 /// When Helm has installed it, this user may not look, or what there is was not made by Sotto.
 pub(crate) async fn look(cluster: &Cluster) -> Result<Existing> {
     refuse_helm(cluster).await?;
+    refuse_half(cluster).await?;
     let namespace = Some(cluster.namespace.as_str());
     let installed = cluster
         .find::<DaemonSet>(namespace, NODE)
@@ -128,6 +131,21 @@ async fn refuse_helm(cluster: &Cluster) -> Result<()> {
                 kind.kind
             );
         }
+    }
+    Ok(())
+}
+
+/// Nodes that were cleaned have lost their keys: nothing could go on from there.
+async fn refuse_half(cluster: &Cluster) -> Result<()> {
+    let namespace = Some(cluster.namespace.as_str());
+    let uninstall = ApiResource::erase::<DaemonSet>(&());
+    let uninstall = cluster
+        .find_metadata(&uninstall, namespace, UNINSTALL)
+        .await?;
+    if uninstall.is_some() {
+        bail!(
+            "install Sotto: its uninstallation has begun; run `sotto uninstall` to its end first"
+        );
     }
     Ok(())
 }

@@ -182,6 +182,14 @@ fn list(values: &[impl ToString]) -> Result<String> {
     Ok(serde_json::to_string(&texts)?)
 }
 
+/// The objects that are applied, with texts in place of what a cluster has.
+///
+/// # Errors
+/// When there is a fault in this program.
+pub(crate) fn all() -> Result<Vec<DynamicObject>> {
+    objects(MANIFEST)
+}
+
 /// The objects of a manifest, in the order in which they are applied.
 ///
 /// # Errors
