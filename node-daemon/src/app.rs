@@ -73,6 +73,7 @@ fn load(settings: &Settings) -> Result<Config> {
 fn run_daemon(config: &Config) -> Result<()> {
     hygiene::protect_memory();
     info!(?config, version = env!("CARGO_PKG_VERSION"), "Starting");
+    kept_files::close_unused(&config.state_directory, STATE_MODE)?;
     block_on(serve_until_stopped(config))?;
     info!("Stopped; guard and pods' links stay");
     Ok(())

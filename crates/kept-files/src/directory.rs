@@ -60,3 +60,22 @@ pub fn create_directory(path: &Path, mode: u32) -> Result<(), FileError> {
     // The umask may have taken more away.
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(system("set mode of", path))
 }
+
+/// Closes a directory of ours that others may read and that holds nothing yet: kubelet makes them with
+/// mode 755. Any other is left as it is.
+///
+/// # Errors
+/// When the system refuses.
+pub fn close_unused(path: &Path, mode: u32) -> Result<(), FileError> {
+    let Ok(found) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    let is_ours = found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw();
+    let is_empty = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    let bits = found.mode() & 0o777;
+    if !is_ours || bits & !mode == 0 || bits & 0o022 != 0 || !is_empty() {
+        return Ok(());
+    }
+    let closed = Permissions::from_mode(bits & mode);
+    fs::set_permissions(path, closed).map_err(system("set mode of", path))
+}

@@ -11,7 +11,7 @@ mod read;
 mod tests;
 mod write;
 
-pub use directory::{create_directory, find_directory};
+pub use directory::{close_unused, create_directory, find_directory};
 pub use error::FileError;
 pub use read::{Links, Loaded, load, read, read_secret};
 pub use write::{

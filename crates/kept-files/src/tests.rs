@@ -7,8 +7,8 @@ use std::path::Path;
 use nix::sys::stat::Mode;
 
 use super::{
-    FileError, Links, Loaded, clear, copy, create_directory, find_directory, load, read,
-    read_secret, unfinished, write, write_new,
+    FileError, Links, Loaded, clear, close_unused, copy, create_directory, find_directory, load,
+    read, read_secret, unfinished, write, write_new,
 };
 
 const LIMIT: u64 = 64;
@@ -83,6 +83,26 @@ fn a_directory_that_is_there_keeps_its_mode() {
     assert!(refused.to_string().contains("its mode is 755"), "{refused}");
     let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!((mode(&theirs), mode(&ours)), (0o755, 0o700));
+}
+
+#[test]
+fn a_directory_as_kubelet_makes_it_is_closed_and_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    let closed = |name: &str, mode| {
+        fs::create_dir(place(name)).unwrap();
+        fs::set_permissions(place(name), fs::Permissions::from_mode(mode)).unwrap();
+        if name == "used" {
+            fs::write(place("used/file"), "").unwrap();
+        }
+        close_unused(&place(name), 0o700).unwrap();
+        fs::metadata(place(name)).unwrap().permissions().mode() & 0o7777
+    };
+
+    assert_eq!(closed("fresh", 0o755), 0o700);
+    assert_eq!(closed("used", 0o755), 0o755);
+    assert_eq!(closed("writable", 0o777), 0o777);
+    close_unused(&place("none"), 0o700).unwrap();
 }
 
 #[test]
