@@ -57,6 +57,8 @@ fn the_chart_is_clean_and_says_what_is_missing(lab: &Lab) -> Result<()> {
         ("node.lane=2", "lane"),
         ("root.pins={md5:00}", "pins"),
         ("controller.nodeLabel=kubernetes.io/os", "nodeLabel"),
+        ("cni.pluginDirectory=opt/cni/bin", "pluginDirectory"),
+        ("node.machineIdFile=machine-id", "machineIdFile"),
     ] {
         let said = refusal(place, &[&template[..], &["--set", more]].concat())?;
         ensure!(said.contains(wanted), "{more}: {said}");
@@ -67,6 +69,12 @@ fn the_chart_is_clean_and_says_what_is_missing(lab: &Lab) -> Result<()> {
     let first_use = ["--set", "root.pins=null,root.trustOnFirstUse=true"];
     let said = run(place, &[&template[..], &first_use].concat())?;
     ensure!(said.contains("--trust-on-first-use"), "no argument says so");
+    let by_hand = ["--set", "cni.install=false"];
+    let said = run(place, &[&template[..], &by_hand].concat())?;
+    ensure!(
+        !said.contains("[cni]") && !said.contains("cni-plugins"),
+        "it installs all the same"
+    );
     Ok(())
 }
 

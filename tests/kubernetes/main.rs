@@ -14,6 +14,7 @@ mod chart;
 mod cli;
 mod enrolment;
 mod forgeries;
+mod installed;
 mod ledger;
 mod metadata;
 mod nodes;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         forgeries::cases(),
         metadata::cases(),
         nodes::cases(),
+        installed::cases(),
         roots::cases(),
         cli::cases(),
         privileges::cases(),
