@@ -30,6 +30,8 @@ pub(crate) fn cases() -> Vec<Case> {
         sotto_install_makes_a_root_once_and_changes_nothing_again,
         a_root_made_offline_goes_in_without_a_copy_and_leaves_the_ledger_alone,
         sotto_install_goes_on_where_it_was_interrupted,
+        sotto_install_minds_other_networks_and_policies,
+        sotto_uninstall_leaves_nothing_in_the_api,
     ]
 }
 
@@ -315,4 +317,122 @@ fn sotto_install_goes_on_where_it_was_interrupted(lab: &Lab) -> Result<()> {
     pins_agree(&api)?;
     says(place, &INSTALL, 0, "Installed")?;
     pins_agree(&api)
+}
+
+fn sotto_install_minds_other_networks_and_policies(lab: &Lab) -> Result<()> {
+    let api = ApiServer::start(lab)?;
+    let place = api.place();
+    let new = [&INSTALL[..], &["--new-root"]].concat();
+    let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "deny", "namespace": "default"}, "spec": {"podSelector": {}}});
+    api.create(&policy)?;
+    let labels = json!({"app": "flannel"});
+    let flannel = json!({"apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": {"name": "kube-flannel-ds", "namespace": "kube-system"},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "a", "image": "a"}]}}}});
+    api.create(&flannel)?;
+
+    says(place, &new, 1, "kube-system/kube-flannel-ds")?;
+    ensure!(
+        api.kubectl(&["get", "namespace", NAMESPACE]).is_err(),
+        "a refused install wrote"
+    );
+    let beside = [&new[..], &["--beside-other-network"]].concat();
+    let said = says(place, &beside, 0, "default/deny")?;
+    ensure!(said.contains("a node stays with it"), "{said}");
+    says(place, &INSTALL, 0, "unchanged")?;
+    Ok(())
+}
+
+/// A pod that somebody's kubelet says something about.
+fn put_pod(api: &ApiServer, namespace: &str, labels: &Value, status: &Value) -> Result<()> {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "namespace": namespace, "labels": labels},
+        "spec": {"nodeName": "alice", "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": false,
+            "containers": [{"name": "a", "image": "a"}],
+            "initContainers": [{"name": "sotto-node", "image": "a"}]}});
+    api.create(&pod)?;
+    set_status(api, namespace, status)
+}
+
+fn set_status(api: &ApiServer, namespace: &str, status: &Value) -> Result<()> {
+    let status = json!({"status": status}).to_string();
+    let web = [
+        "patch",
+        "pod",
+        "web",
+        "-n",
+        namespace,
+        "--subresource=status",
+    ];
+    api.kubectl(&[&web[..], &["--type=merge", "--patch", &status]].concat())?;
+    Ok(())
+}
+
+/// Without kubelets and controllers: the test says what they would say.
+fn sotto_uninstall_leaves_nothing_in_the_api(lab: &Lab) -> Result<()> {
+    let api = ApiServer::start(lab)?;
+    let place = api.place();
+    says(place, &["uninstall", "--yes"], 0, "not installed")?;
+    says(
+        place,
+        &[&INSTALL[..], &["--new-root"]].concat(),
+        0,
+        "Installed",
+    )?;
+    api.create(&sotto_tests::kubernetes::node("alice", 1))?;
+    for namespace in ["default", NAMESPACE] {
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "default", "namespace": namespace}});
+        // Where there is one, so much the better.
+        let _ = api.create(&account);
+    }
+    let running =
+        json!({"phase": "Running", "podIP": "10.244.1.5", "podIPs": [{"ip": "10.244.1.5"}]});
+    put_pod(&api, "default", &json!({}), &running)?;
+    let starts = json!({"initContainerStatuses": [{"name": "sotto-node", "image": "", "imageID": "",
+        "ready": false, "restartCount": 0, "state": {"running": {}}}]});
+    let worker = json!({"app.kubernetes.io/name": "sotto-uninstall"});
+    put_pod(&api, NAMESPACE, &worker, &starts)?;
+
+    says(place, &["uninstall", "--yes"], 1, "--delete-pods")?;
+    let uninstall = ["uninstall", "--yes", "--delete-pods"];
+    let kubeconfig = [("KUBECONFIG", "/etc/kubernetes/admin.conf")];
+    let pod_is_gone = || {
+        api.kubectl(&["get", "pod", "web", "-n", "default"])
+            .is_err()
+    };
+    let process = place.spawn_with("uninstall", &program("sotto")?, &uninstall, &kubeconfig)?;
+    wait::until("the pod to be deleted", LIMIT, pod_is_gone)?;
+    process.kill9()?;
+    let daemons = api.kubectl(&["get", "daemonset", "-n", NAMESPACE, "-o", "name"])?;
+    ensure!(
+        daemons.trim() == "daemonset.apps/sotto-uninstall",
+        "{daemons}"
+    );
+    says(place, &INSTALL, 1, "uninstallation has begun")?;
+
+    set_status(&api, NAMESPACE, &json!({"phase": "Running"}))?;
+    let process = place.spawn_with("again", &program("sotto")?, &uninstall, &kubeconfig)?;
+    let of_ours = || {
+        api.kubectl(&["get", "crd", "-o", "name"])
+            .is_ok_and(|all| all.is_empty())
+    };
+    wait::until("the kinds to be gone", LIMIT, of_ours)?;
+    // What the namespace's controller would do.
+    let path = format!("/api/v1/namespaces/{NAMESPACE}");
+    let mut namespace = api.read(&["namespace", NAMESPACE])?;
+    namespace["spec"]["finalizers"] = json!([]);
+    let finalize = ["replace", "--raw", &format!("{path}/finalize"), "-f", "-"];
+    api.kubectl_with_input(&finalize, &namespace.to_string())?;
+    let left = || says(place, &["uninstall", "--yes"], 0, "not installed");
+    wait::until("nothing to be left", LIMIT, || left().is_ok())?;
+    drop(process);
+    let all = "clusterrole,clusterrolebinding,validatingadmissionpolicy,\
+               validatingadmissionpolicybinding,csr";
+    let rest = api.kubectl(&["get", all, "-o", "name"])?;
+    ensure!(!rest.contains("sotto"), "{rest}");
+    Ok(())
 }
