@@ -47,7 +47,7 @@ fn a_call_that_hangs_in_the_kernel_ends_in_time_and_can_be_undone(lab: &Lab) -> 
         ensure!(answer.to_string().contains(verb), "{answer}");
         let limit = Duration::from_secs(limit);
         ensure!(taken < limit, "{verb} took {taken:?}");
-        ensure!(taken > limit * 9 / 10, "{verb} gave up after {taken:?}");
+        ensure!(taken > limit * 7 / 10, "{verb} gave up after {taken:?}");
         Ok(())
     };
 
