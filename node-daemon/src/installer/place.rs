@@ -197,9 +197,15 @@ impl Place {
 
 /// Makes containerd read its folder of configurations anew.
 pub(super) fn tell_runtime(folder: &Path) -> Result<(), FileError> {
+    kept_files::write(&folder.join(SENTINEL), b"", CONFIGURATION_MODE)?;
+    remove_sentinel(folder)
+}
+
+/// Removes what a crash left of that.
+pub(super) fn remove_sentinel(folder: &Path) -> Result<(), FileError> {
     let sentinel = folder.join(SENTINEL);
-    kept_files::write(&sentinel, b"", CONFIGURATION_MODE)?;
-    kept_files::remove(&sentinel)
+    kept_files::remove(&sentinel)?;
+    kept_files::remove(&kept_files::unfinished(&sentinel))
 }
 
 fn candidate(name: String, path: &Path) -> Candidate {

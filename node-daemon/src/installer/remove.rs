@@ -4,7 +4,7 @@
 use kept_files::Links;
 use tracing::{info, warn};
 
-use super::place::tell_runtime;
+use super::place::{remove_sentinel, tell_runtime};
 use super::{CONFIGURATION_FILE, PLUGINS, judge};
 use crate::config::Cni;
 use kept_files::FileError;
@@ -27,6 +27,7 @@ fn remove_configuration(settings: &Cni) -> Result<(), FileError> {
     let folder = &settings.configuration_directory;
     let path = folder.join(CONFIGURATION_FILE);
     kept_files::remove(&kept_files::unfinished(&path))?;
+    remove_sentinel(folder)?;
     let found = kept_files::read(&path, 1 << 20, Links::Refuse);
     match found {
         Ok(None) => return Ok(()),

@@ -272,7 +272,8 @@ fn removal_takes_what_is_ours_however_much_of_it_is_left() {
     disk.put("99-loopback.conf", r#"{"type": "loopback"}"#);
     fs::write(kept_files::unfinished(&disk.ours()), "half").unwrap();
 
-    for _ in 0..2 {
+    for left in [".sotto-reload", ".sotto-reload.new"] {
+        disk.put(left, "");
         remove(&disk.settings()).unwrap();
 
         assert_eq!(disk.names(&disk.plugin("")), ["portmap"]);
