@@ -27,6 +27,7 @@ use crate::names::{CONTROLLER, LEDGER_SECRET, NAMESPACE, NODE, ROOT_SECRET, UNIN
 use crate::output::{Answer, Verdict};
 use crate::printable::printable;
 use crate::{say, settings};
+use daemon_set::States;
 
 /// How many names are shown of a list.
 const SHOWN: usize = 10;
@@ -216,7 +217,7 @@ async fn from_nodes(
         if pods == Pods::Delete {
             pods::delete(cluster, &running, &states).await?;
         }
-        let now = waiting(&left, &running);
+        let now = waiting(&left, &states, &running);
         if now != said {
             say(&now)?;
             said = now;
@@ -227,11 +228,12 @@ async fn from_nodes(
     remove::workload::<DaemonSet>(cluster, UNINSTALL).await
 }
 
-fn waiting(left: &[String], pods: &[Pod]) -> String {
+fn waiting(left: &[String], states: &States, pods: &[Pod]) -> String {
     let on_those =
         |pod: &&Pod| pods::node(pod).is_some_and(|node| left.iter().any(|it| it == node));
     let names: Vec<String> = pods.iter().filter(on_those).map(pods::name).collect();
-    let nodes = few(left);
+    let described: Vec<String> = left.iter().map(|node| states.describe(node)).collect();
+    let nodes = few(&described);
     if names.is_empty() {
         format!("Waiting for nodes: {nodes}.")
     } else {

@@ -31,7 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
         a_root_made_offline_goes_in_without_a_copy_and_leaves_the_ledger_alone,
         sotto_install_goes_on_where_it_was_interrupted,
         sotto_install_minds_other_networks_and_policies,
-        sotto_uninstall_leaves_nothing_in_the_api,
+        cn20_sotto_uninstall_leaves_nothing_in_the_api,
     ]
 }
 
@@ -372,7 +372,7 @@ fn set_status(api: &ApiServer, namespace: &str, status: &Value) -> Result<()> {
 }
 
 /// Without kubelets and controllers: the test says what they would say.
-fn sotto_uninstall_leaves_nothing_in_the_api(lab: &Lab) -> Result<()> {
+fn cn20_sotto_uninstall_leaves_nothing_in_the_api(lab: &Lab) -> Result<()> {
     let api = ApiServer::start(lab)?;
     let place = api.place();
     says(place, &["uninstall", "--yes"], 0, "not installed")?;

@@ -28,6 +28,8 @@ enum State {
     Starting,
     /// New pods are refused, or will be in a moment.
     AtWork,
+    /// It ended before it was done, and is tried again.
+    Failing,
     /// Nothing of Sotto is left.
     Done,
 }
@@ -36,6 +38,17 @@ impl States {
     /// Whether nothing is left on a node.
     pub(super) fn is_done(&self, node: &str) -> bool {
         self.0.get(node) == Some(&State::Done)
+    }
+
+    /// The node, with what keeps it.
+    pub(super) fn describe(&self, node: &str) -> String {
+        let note = match self.0.get(node) {
+            None => "no pod of sotto-uninstall there",
+            Some(State::Starting) => "starting",
+            Some(State::AtWork | State::Done) => return node.to_owned(),
+            Some(State::Failing) => "failing, see the log of its pod of sotto-uninstall",
+        };
+        format!("{node} ({note})")
     }
 
     /// Whether a node takes no pods any more.
@@ -77,6 +90,8 @@ fn state(pod: &Pod) -> State {
     let runs = first.and_then(|first| first.state.as_ref()?.running.as_ref());
     if runs.is_some() {
         State::AtWork
+    } else if first.is_some_and(|first| first.restart_count > 0) {
+        State::Failing
     } else {
         State::Starting
     }

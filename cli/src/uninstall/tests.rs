@@ -114,7 +114,7 @@ fn pods_of_the_network_are_not_deleted_unless_that_was_agreed_to() {
 }
 
 #[test]
-fn nothing_leaves_the_api_before_every_node_is_done() {
+fn cn20_nothing_leaves_the_api_before_every_node_is_done() {
     let fake = installed();
     put_worker(&fake, "alice", AT_WORK);
     put_worker(&fake, "bob", DONE);
@@ -136,7 +136,7 @@ fn nothing_leaves_the_api_before_every_node_is_done() {
 }
 
 #[test]
-fn a_pod_stays_until_its_node_takes_no_new_ones() {
+fn cn20_a_pod_stays_until_its_node_takes_no_new_ones() {
     let fake = installed();
     put_worker(&fake, "alice", r#""phase": "Pending""#);
     put_worker(&fake, "bob", DONE);
@@ -144,6 +144,24 @@ fn a_pod_stays_until_its_node_takes_no_new_ones() {
     run_for_a_moment(&fake, &["--delete-pods"]);
 
     assert!(has(&fake.objects(), "/pods/web"));
+}
+
+#[test]
+fn what_keeps_a_node_is_told() {
+    let fake = installed();
+    let failing = r#""phase": "Pending", "initContainerStatuses": [{"name": "sotto-node",
+        "image": "", "imageID": "", "ready": false, "restartCount": 2}]"#;
+    put_worker(&fake, "alice", failing);
+    put_worker(&fake, "bob", AT_WORK);
+
+    let states = wait(async { super::daemon_set::states(&fake.cluster()).await }).unwrap();
+
+    let nodes = ["alice", "bob", "carol"].map(str::to_owned);
+    let said = super::waiting(&nodes, &states, &[]);
+    for told in ["alice (failing", " bob,", "carol (no pod"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    assert!(!states.is_at_work("alice"));
 }
 
 #[test]
