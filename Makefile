@@ -16,16 +16,18 @@ SIM := crates/tunnel-core-sim/Cargo.toml
 VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help needs-root setup build check gen images test test-netns test-api sim proofs demo demo-kubernetes matrix bench bench-cni bench-kubernetes clean
+.PHONY: help needs-root setup build check gen images whole test test-netns test-api sim proofs demo demo-kubernetes cluster cluster-down test-cluster matrix bench bench-cni bench-kubernetes clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo        the story: two nodes, Eve, Mallory, a killed daemon (about a minute after the build)"
 	@echo "make demo-kubernetes  the same story with a Kubernetes API server as the store"
+	@echo "make cluster     a whole Kubernetes with Sotto on this machine, until make cluster-down"
 	@echo "make test        build and run every test"
 	@echo "make check       format, lints, docs, licences and bans, the tidy test"
 	@echo "make test-netns  only the tests of real programs in network namespaces"
 	@echo "make test-api    only the tests against real Kubernetes API servers, oldest and newest"
+	@echo "make test-cluster  only the tests on a whole Kubernetes: kubelets, containers, reboots"
 	@echo "make gen         write deploy/crds and deploy/sotto.yaml anew"
 	@echo "make images      OCI images of daemon, controller and CLI: target/images (PROFILE=debug: quick, not optimised)"
 	@echo "make sim         more seeds for the simulator: SEEDS=100000"
@@ -101,10 +103,26 @@ test-netns: build
 	@tests/kubernetes/binaries.sh cni
 	@$(STAGE) "tests in network namespaces" cargo test --locked -p sotto-tests --test netns
 
+# What a whole Kubernetes runs: its own programs, the tests' images, and Sotto's, not optimised.
+whole: setup
+	@tests/setup.sh cluster
+	@tests/kubernetes/binaries.sh helm cluster:$(NEWEST)
+	@tests/cluster/images.sh $(NEWEST) >/dev/null
+	@PROFILE=debug $(MAKE) --no-print-directory images
+
+cluster: whole
+	@$(TARGET)/debug/cluster up
+
+cluster-down:
+	@if [ -x $(TARGET)/debug/cluster ]; then $(TARGET)/debug/cluster down; else echo "No cluster stands."; fi
+
+test-cluster: whole
+	@$(STAGE) "tests on a whole Kubernetes" cargo test --locked -p sotto-tests --test cluster
+
 sim: setup
 	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
 
-demo demo-kubernetes test-netns test-api bench-cni bench-kubernetes: needs-root
+demo demo-kubernetes cluster test-cluster test-netns test-api bench-cni bench-kubernetes: needs-root
 
 needs-root:
 	@[ "$$(id -u)" = 0 ] || { echo "namespaces, tun and nft need root: run sudo make $(MAKECMDGOALS)" >&2; exit 1; }

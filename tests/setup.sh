@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs what the make verbs need and says what it cannot install. Does nothing when all is there.
 # `setup.sh` alone: Debian packages and the Rust toolchain. `setup.sh cargo-deny`, `setup.sh verifpal`:
-# that tool. `setup.sh go`: Go, where there is none or an old one. `setup.sh images`: what builds images.
+# that tool. `setup.sh go`: Go, where there is none or an old one. `setup.sh images`: what builds images. `setup.sh
+# cluster`: what a whole cluster takes more.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -103,6 +104,7 @@ case "${1:-}" in
     packages="binutils buildah uidmap"
     install_packages
     exit ;;
+  cluster) packages="debootstrap runc"; install_packages; exit ;;
 esac
 if command -v dpkg-query >/dev/null; then
   install_packages

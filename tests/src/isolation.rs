@@ -47,6 +47,39 @@ pub fn base() -> Result<PathBuf> {
     Ok(PathBuf::from(base))
 }
 
+/// The control group of this program's hosts, below each hierarchy.
+///
+/// # Errors
+/// When [`enter`] was not called.
+pub fn control_group() -> Result<String> {
+    group_of(&base()?)
+}
+
+fn group_of(base: &Path) -> Result<String> {
+    let name = base.file_name().and_then(|name| name.to_str());
+    name.map(str::to_owned).context("the base has no name")
+}
+
+/// Control groups outlive their processes.
+fn remove_control_groups(base: &Path) -> Result<()> {
+    let group = group_of(base)?;
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup")?.flatten();
+    let folders = hierarchies.map(|hierarchy| hierarchy.path().join(&group));
+    for folder in folders.chain([Path::new("/sys/fs/cgroup").join(&group)]) {
+        remove_empty(&folder);
+    }
+    Ok(())
+}
+
+fn remove_empty(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(folder);
+}
+
 fn supervise() -> Result<()> {
     let base = tempfile::Builder::new().prefix("so-lab-").tempdir()?;
     let mut watched = SigSet::empty();
@@ -69,6 +102,7 @@ fn supervise() -> Result<()> {
         .spawn()
         .context("start the program in its namespaces")?;
     let code = wait_for(&mut inner, &watched)?;
+    remove_control_groups(base.path())?;
     drop(base);
     std::process::exit(code)
 }

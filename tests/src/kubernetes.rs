@@ -14,9 +14,10 @@ mod kubectl;
 pub mod load;
 mod objects;
 mod service_account;
+pub mod whole;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -52,8 +53,9 @@ const UP_LIMIT: Duration = Duration::from_secs(60);
 /// An API server with its etcd.
 #[derive(Debug)]
 pub struct ApiServer {
-    place: Place,
+    place: Arc<Place>,
     version: String,
+    arguments: Vec<String>,
     running: Mutex<Vec<Process>>,
 }
 
@@ -63,11 +65,23 @@ impl ApiServer {
     /// # Errors
     /// When a binary was not built or a program ends.
     pub fn start(lab: &Lab) -> Result<Self> {
-        let place = lab.station("api", NUMBER)?;
+        let place = Arc::new(lab.station("api", NUMBER)?);
+        // Nobody there reaches it by the Service `kubernetes`.
+        Self::start_on(place, &["--endpoint-reconciler-type=none".to_owned()])
+    }
+
+    /// Starts both with more arguments on a machine that has [`ADDRESS`].
+    ///
+    /// # Errors
+    /// As [`ApiServer::start`].
+    pub fn start_on(place: Arc<Place>, more: &[String]) -> Result<Self> {
         certificates::make(&place).context("make the cluster's certificates")?;
+        let mut arguments = arguments();
+        arguments.extend_from_slice(more);
         let server = Self {
             place,
             version: version(),
+            arguments,
             running: Mutex::default(),
         };
         server.up()?;
@@ -104,7 +118,7 @@ impl ApiServer {
             ],
         )?;
         let program = binary(&format!("{}/kube-apiserver", self.version))?;
-        let server = self.place.spawn("apiserver", &program, &arguments())?;
+        let server = self.place.spawn("apiserver", &program, &self.arguments)?;
         *self.processes()? = vec![server.clone(), etcd.clone()];
         let ended = wait::until_some("the API server to be ready", UP_LIMIT, || {
             let running = server.is_running() && etcd.is_running();
@@ -213,8 +227,6 @@ fn arguments() -> Vec<String> {
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
-        "--endpoint-reconciler-type=none",
-        // Deleted namespaces and objects with finalizers are nobody's business here.
         "--v=1",
     ]
     .map(str::to_owned)

@@ -11,6 +11,7 @@
 //! Machines use the production paths: `/run`, `/etc`, `/var` and `/opt` of each are its own.
 //! The switch answers for the default gateway, so a packet that takes the default route is seen.
 
+mod host;
 mod launch;
 mod link;
 mod node;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
+pub use host::Host;
 pub use launch::Launch;
 pub use link::{Segmentation, Uplink};
 pub use node::Node;
@@ -149,6 +151,17 @@ impl Lab {
         link::plug_in(&self.switch, &place, number, self.wires)
             .with_context(|| format!("plug {name} into the switch"))?;
         Ok(place)
+    }
+
+    /// Plugs in a host, which is a whole machine, and switches it on; `number` is the last byte of its
+    /// addresses.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn host(&self, name: &str, number: u8) -> Result<Host> {
+        let host = Host::new(self, name, number)?;
+        host.power_on(self)?;
+        Ok(host)
     }
 
     /// The switch: what Eve's `tcpdump` sees on its `br0` is what crosses it.

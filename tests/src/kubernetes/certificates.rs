@@ -36,7 +36,7 @@ pub(super) fn serving(place: &Place) -> Result<()> {
         "cd {PKI}
         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key.new \
           -out server.csr -subj /CN=kube-apiserver 2>/dev/null
-        echo 'subjectAltName=IP:{ADDRESS},IP:2001:db8::fa,IP:127.0.0.1,DNS:kubernetes.default.svc' >server.ext
+        echo 'subjectAltName=IP:{ADDRESS},IP:2001:db8::fa,IP:127.0.0.1,IP:10.96.0.1,DNS:kubernetes.default.svc' >server.ext
         openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -days 30 -extfile server.ext \
           -out server.crt.new 2>/dev/null
         mv server.key.new server.key

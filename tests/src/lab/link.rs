@@ -36,11 +36,12 @@ pub(super) fn raise_switch(switch: &Place, mtu: u32) -> Result<()> {
 pub(super) fn plug_in(switch: &Place, machine: &Place, number: u8, wires: Wires) -> Result<()> {
     let mtu = wires.mtu;
     let port = format!("p{number}");
-    machine.shell(&format!(
-        "{QUICK_START}
-        ip link add eth0 mtu {mtu} type veth peer name {port} mtu {mtu}"
+    machine.shell(QUICK_START)?;
+    let anchor = machine.anchor();
+    switch.shell(&format!(
+        "ip link add {port} mtu {mtu} type veth peer name eth0 address 02:00:00:00:00:{number:02x} \
+          mtu {mtu} netns {anchor}"
     ))?;
-    hand_over(machine, switch, &port)?;
     if wires.segmentation == Segmentation::Off {
         cut_to_mtu(machine, "eth0")?;
         cut_to_mtu(switch, &port)?;
@@ -53,13 +54,6 @@ pub(super) fn plug_in(switch: &Place, machine: &Place, number: u8, wires: Wires)
         ip route add default via 198.51.100.254
         ip -6 route add default via 2001:db8::fe"
     ))?;
-    Ok(())
-}
-
-/// Moves a link from one place to another.
-pub(super) fn hand_over(from: &Place, to: &Place, link: &str) -> Result<()> {
-    let anchor = to.anchor();
-    from.run("ip", &["link", "set", link, "netns", &anchor])?;
     Ok(())
 }
 

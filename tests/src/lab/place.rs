@@ -37,6 +37,8 @@ pub struct Place {
     name: String,
     network: File,
     mounts: Arc<File>,
+    /// Where it has process ids of its own.
+    processes: Option<Arc<File>>,
     folder: PathBuf,
     registry: Arc<Registry>,
     /// Path under which `ip netns` finds it; unmounted on drop.
@@ -74,13 +76,27 @@ impl Place {
             isolation::mount_bind(Path::new("/proc/thread-self/ns/net"), &path)?;
             this_threads("net")
         })?;
-        Ok(Self::new(
-            name,
-            network,
-            Arc::clone(&self.mounts),
-            &self.folder,
-            &self.registry,
-        ))
+        let mounts = Arc::clone(&self.mounts);
+        let mut pod = Self::new(name, network, mounts, &self.folder, &self.registry);
+        pod.processes.clone_from(&self.processes);
+        Ok(pod)
+    }
+
+    /// The place that a running process is in, by its namespaces.
+    pub(super) fn of_process(
+        name: &str,
+        pid: i32,
+        folder: &Path,
+        registry: &Arc<Registry>,
+    ) -> Result<Self> {
+        let open = |kind: &str| {
+            let path = format!("/proc/{pid}/ns/{kind}");
+            File::open(&path).with_context(|| format!("open {path} of {name}"))
+        };
+        let mounts = Arc::new(open("mnt")?);
+        let mut place = Self::new(name, open("net")?, mounts, folder, registry);
+        place.processes = Some(Arc::new(open("pid")?));
+        Ok(place)
     }
 
     fn new(
@@ -94,6 +110,7 @@ impl Place {
             name: name.to_owned(),
             network,
             mounts,
+            processes: None,
             folder: folder.to_owned(),
             registry: Arc::clone(registry),
             handle: Mutex::new(None),
@@ -132,6 +149,10 @@ impl Place {
             unshare(CloneFlags::CLONE_FS)?;
             setns(self.mounts.as_ref(), CloneFlags::CLONE_NEWNS)?;
             setns(&self.network, CloneFlags::CLONE_NEWNET)?;
+            // Programs started from here on are in it, the thread itself is not.
+            if let Some(processes) = &self.processes {
+                setns(processes.as_ref(), CloneFlags::CLONE_NEWPID)?;
+            }
             work()
         })
     }

@@ -1,0 +1,22 @@
+#!/bin/bash
+# Switches a host on: gives it a control group of its own in every hierarchy, then namespaces, then its init.
+# `start.sh GROUP DISK NAME`; GROUP is a path below /sys/fs/cgroup/*.
+set -eu
+group=$1
+
+for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
+  [ -e "$hierarchy/cgroup.procs" ] || continue
+  mkdir -p "$hierarchy/$group"
+  # What the host's last life left.
+  find "$hierarchy/$group" -mindepth 1 -depth -type d -exec rmdir {} +
+  if [ -e "$hierarchy/cpuset.cpus" ] && [ -e "$hierarchy/cgroup.clone_children" ]; then
+    for folder in "$hierarchy/${group%/*}" "$hierarchy/$group"; do
+      for what in cpus mems; do cat "$hierarchy/cpuset.$what" >"$folder/cpuset.$what"; done
+      echo 1 >"$folder/cgroup.clone_children"
+    done
+  fi
+  echo $$ >"$hierarchy/$group/cgroup.procs"
+done
+
+exec unshare --cgroup --net --mount --pid --uts --ipc --fork --kill-child=KILL --propagation private \
+  bash "${0%/*}/init.sh" "${@:2}"

@@ -1,0 +1,43 @@
+//! A whole Kubernetes with Sotto on this machine, until it is taken down: `make cluster`, `make cluster-down`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use sotto_tests::standing;
+
+/// A whole Kubernetes on this machine, in namespaces: three nodes, with Sotto.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Raises it and prints how to use it; one that stands is left alone.
+    Up,
+    /// Takes it down; nothing is left behind.
+    Down,
+    /// Holds it up, in the foreground.
+    #[command(hide = true)]
+    Hold,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cluster: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    match arguments.verb {
+        Verb::Up => standing::up(),
+        Verb::Down => standing::down(),
+        Verb::Hold => standing::hold(),
+    }
+}

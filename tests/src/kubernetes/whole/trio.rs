@@ -1,0 +1,85 @@
+//! What most tests stand on: a control plane, Alice and Bob, Sotto from its chart, cluster DNS, and Eve.
+
+use anyhow::{Result, ensure};
+
+use super::{CONTROL, ProxyMode, Whole};
+use crate::capture::Capture;
+use crate::lab::{Host, Lab};
+
+/// What may cross no wire but inside a tunnel: anything from or to a pod or a Service. Only what leaves
+/// a node masqueraded has neither.
+const CLEAR: &str = "not udp portrange 51820-51827 and (net 10.244.0.0/16 or net 10.96.0.0/16 \
+     or net fd00:10:244::/56 or net fd00:10:96::/112)";
+
+/// A cluster of three nodes with Sotto, watched from its first pod on.
+#[derive(Debug)]
+pub struct Trio {
+    /// The cluster, whose control plane is a node too.
+    pub cluster: Whole,
+    /// The first node.
+    pub alice: Host,
+    /// The second node.
+    pub bob: Host,
+    leaks: Capture,
+}
+
+impl Trio {
+    /// Raises it: some 25 s.
+    ///
+    /// # Errors
+    /// When something does not come up; the text holds what the cluster says.
+    pub fn raise(lab: &Lab, proxies: ProxyMode) -> Result<Self> {
+        Self::raise_with(lab, proxies, "")
+    }
+
+    /// [`Trio::raise`] with more values for the chart, lines of YAML.
+    ///
+    /// # Errors
+    /// As [`Trio::raise`].
+    pub fn raise_with(lab: &Lab, proxies: ProxyMode, values: &str) -> Result<Self> {
+        let cluster = Whole::raise(lab, proxies)?;
+        let leaks = Capture::start_filtered(lab, lab.switch(), "br0", CLEAR)?;
+        cluster.import_sotto(cluster.control())?;
+        let alice = cluster.node(lab, "alice", 1)?;
+        cluster.import_sotto(&alice)?;
+        let bob = cluster.node(lab, "bob", 2)?;
+        cluster.import_sotto(&bob)?;
+        cluster.install_sotto(values)?;
+        cluster.install_dns()?;
+        cluster.are_ready(&[CONTROL, "alice", "bob"])?;
+        cluster.has_dns()?;
+        Ok(Self {
+            cluster,
+            alice,
+            bob,
+            leaks,
+        })
+    }
+
+    /// Makes sure that Eve, on the switch since before the first pod, saw no packet from or to a pod or a
+    /// Service outside of a tunnel.
+    ///
+    /// # Errors
+    /// When she did.
+    pub fn nothing_leaked(&self) -> Result<()> {
+        let seen = self.leaks.so_far().packets()?;
+        ensure!(
+            seen.is_empty(),
+            "Eve saw {} packets of pods in clear, the first: {:?}",
+            seen.len(),
+            seen.first()
+        );
+        Ok(())
+    }
+
+    /// The host of a name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn host(&self, name: &str) -> Result<&Host> {
+        [self.cluster.control(), &self.alice, &self.bob]
+            .into_iter()
+            .find(|host| host.name() == name)
+            .ok_or_else(|| anyhow::anyhow!("no host {name}"))
+    }
+}
