@@ -16,7 +16,7 @@ SIM := crates/tunnel-core-sim/Cargo.toml
 VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help needs-root setup build check gen images whole test test-netns test-api sim proofs demo demo-kubernetes cluster cluster-down test-cluster matrix bench bench-cni bench-kubernetes clean
+.PHONY: help needs-root setup build check gen images whole test test-netns test-api sim proofs demo demo-kubernetes cluster cluster-down test-cluster matrix bench bench-cni bench-pods bench-kubernetes clean
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make matrix      every case of the fault matrix with the tests that cover it"
 	@echo "make bench       throughput against other userspace WireGuards"
 	@echo "make bench-cni   ADD and DEL against the reference ptp plugin: BENCHMARKS.md"
+	@echo "make bench-pods  fifty pods at once on a node, against ptp: BENCHMARKS.md"
 	@echo "make bench-kubernetes  what up to 500 nodes cost an API server: BENCHMARKS.md"
 	@echo "make setup       install what the others need (they call it themselves)"
 	@echo "make clean       remove what was built"
@@ -77,9 +78,9 @@ images: setup
 	@tests/kubernetes/binaries.sh cni
 	@deploy/images/build.sh
 
-# The API servers' binaries before the tests, which would fail without them; the oldest API server after them.
+# Kubernetes and the images before the tests, which would fail without them; the oldest API server after them.
 test: build
-	@if [ "$$(id -u)" = 0 ]; then tests/kubernetes/binaries.sh helm cni $(NEWEST) $(OLDEST); fi
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory whole && tests/kubernetes/binaries.sh $(OLDEST); fi
 	@$(STAGE) "tests" env SOTTO_KUBERNETES=$(NEWEST) cargo test --locked --workspace --no-fail-fast
 	@if [ "$$(id -u)" = 0 ]; then tests/kubernetes/oldest.sh $(OLDEST); \
 	  else echo "==> tests against Kubernetes $(OLDEST): NOT RUN, they need root"; fi
@@ -117,12 +118,12 @@ cluster-down:
 	@if [ -x $(TARGET)/debug/cluster ]; then $(TARGET)/debug/cluster down; else echo "No cluster stands."; fi
 
 test-cluster: whole
-	@$(STAGE) "tests on a whole Kubernetes" cargo test --locked -p sotto-tests --test cluster
+	@$(STAGE) "tests on a whole Kubernetes" env SOTTO_KUBERNETES=$(NEWEST) cargo test --locked --workspace --test cluster
 
 sim: setup
 	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
 
-demo demo-kubernetes cluster test-cluster test-netns test-api bench-cni bench-kubernetes: needs-root
+demo demo-kubernetes cluster test-cluster test-netns test-api bench-cni bench-pods bench-kubernetes: needs-root
 
 needs-root:
 	@[ "$$(id -u)" = 0 ] || { echo "namespaces, tun and nft need root: run sudo make $(MAKECMDGOALS)" >&2; exit 1; }
@@ -148,6 +149,9 @@ bench-cni: setup
 	@$(STAGE) "build the plugin for release" cargo build --locked --release -p sotto-cni
 	@$(STAGE) "build the benchmark" cargo build --locked --workspace --bins
 	@SOTTO_BIN_DIR=$(TARGET)/release $(TARGET)/debug/bench-cni $(BENCH)
+
+bench-pods: whole
+	@$(TARGET)/debug/bench-pods $(BENCH)
 
 bench-kubernetes: setup
 	@tests/kubernetes/binaries.sh $(NEWEST)

@@ -82,16 +82,13 @@ impl Space<'_> {
     /// # Errors
     /// What the API server says.
     pub fn start(&self, name: &str, node: &str, container: &Value, more: &Value) -> Result<()> {
-        let mut container = container.clone();
-        container["name"] = json!("main");
-        let mut spec = json!({
+        let container = merged(container, &json!({"name": "main"}));
+        let spec = json!({
             "nodeName": node,
             "terminationGracePeriodSeconds": 1,
             "containers": [container],
         });
-        for (key, value) in more.as_object().into_iter().flatten() {
-            spec[key] = value.clone();
-        }
+        let spec = merged(&spec, more);
         let labels = json!({"app": name});
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
@@ -176,4 +173,11 @@ impl Drop for Space<'_> {
         let delete = ["delete", "namespace", &self.name, "--wait=false"];
         let _ = self.api.kubectl(&delete);
     }
+}
+
+/// An object with the fields of another in place of its own.
+fn merged(object: &Value, more: &Value) -> Value {
+    let mut fields = object.as_object().cloned().unwrap_or_default();
+    fields.extend(more.as_object().cloned().unwrap_or_default());
+    Value::Object(fields)
 }
