@@ -16,7 +16,7 @@ SIM := crates/tunnel-core-sim/Cargo.toml
 VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help needs-root setup build check gen images whole test test-netns test-api sim proofs demo demo-kubernetes cluster cluster-down test-cluster matrix bench bench-cni bench-pods bench-kubernetes clean
+.PHONY: help needs-root setup build check gen images whole test test-netns test-api sim proofs demo demo-kubernetes cluster cluster-down test-cluster matrix bench bench-cni bench-pods bench-kubernetes soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "make bench       throughput against other userspace WireGuards"
 	@echo "make bench-cni   ADD and DEL against the reference ptp plugin: BENCHMARKS.md"
 	@echo "make bench-pods  fifty pods at once on a node, against ptp: BENCHMARKS.md"
+	@echo "make soak        half an hour at changing load on a whole Kubernetes (SOAK='--minutes 5')"
 	@echo "make bench-kubernetes  what up to 500 nodes cost an API server: BENCHMARKS.md"
 	@echo "make setup       install what the others need (they call it themselves)"
 	@echo "make clean       remove what was built"
@@ -123,7 +124,7 @@ test-cluster: whole
 sim: setup
 	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
 
-demo demo-kubernetes cluster test-cluster test-netns test-api bench-cni bench-pods bench-kubernetes: needs-root
+demo demo-kubernetes cluster test-cluster test-netns test-api bench-cni bench-pods bench-kubernetes soak: needs-root
 
 needs-root:
 	@[ "$$(id -u)" = 0 ] || { echo "namespaces, tun and nft need root: run sudo make $(MAKECMDGOALS)" >&2; exit 1; }
@@ -149,6 +150,9 @@ bench-cni: setup
 	@$(STAGE) "build the plugin for release" cargo build --locked --release -p sotto-cni
 	@$(STAGE) "build the benchmark" cargo build --locked --workspace --bins
 	@SOTTO_BIN_DIR=$(TARGET)/release $(TARGET)/debug/bench-cni $(BENCH)
+
+soak: whole
+	@$(TARGET)/debug/soak $(SOAK)
 
 bench-pods: whole
 	@$(TARGET)/debug/bench-pods $(BENCH)

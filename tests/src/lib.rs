@@ -15,6 +15,7 @@ pub mod kubernetes;
 pub mod lab;
 pub mod leak;
 pub mod rogue;
+pub mod soak;
 pub mod standing;
 pub mod story;
 pub mod traffic;

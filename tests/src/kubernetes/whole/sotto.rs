@@ -74,7 +74,7 @@ impl Whole {
     /// Waits until nodes are Ready.
     ///
     /// # Errors
-    /// When they are not within [`READY_LIMIT`]; the text holds what the nodes say.
+    /// When they are not within a minute; the text holds what the nodes say.
     pub fn are_ready(&self, names: &[&str]) -> Result<()> {
         let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
         let is_ready = |name: &&str| {

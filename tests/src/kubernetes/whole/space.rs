@@ -44,6 +44,19 @@ impl Whole {
     }
 }
 
+impl Whole {
+    /// Waits until a namespace is gone, pods and all.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn has_no_namespace(&self, name: &str) -> Result<()> {
+        wait::until(&format!("namespace {name} to be gone"), READY_LIMIT, || {
+            let all = self.api.kubectl(&["get", "namespaces", "-o", "name"]);
+            all.is_ok_and(|all| !all.lines().any(|line| line == format!("namespace/{name}")))
+        })
+    }
+}
+
 impl Space<'_> {
     /// The namespace's name.
     pub fn name(&self) -> &str {
