@@ -10,6 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
@@ -104,7 +105,7 @@ impl Traced {
     /// Runs until the next change and stops before it; `None` when the plugin has ended.
     pub(super) fn step(&mut self) -> Result<Option<libc::c_long>> {
         if let Some(thread) = self.stopped.take() {
-            ptrace::syscall(thread, None)?;
+            go_on(thread, None)?;
         }
         loop {
             // Only children of this thread: other tests have theirs.
@@ -116,7 +117,7 @@ impl Traced {
                     }
                 }
                 WaitStatus::PtraceSyscall(thread) if self.inside.remove(&thread) => {
-                    ptrace::syscall(thread, None)?;
+                    go_on(thread, None)?;
                 }
                 WaitStatus::PtraceSyscall(thread) => {
                     self.inside.insert(thread);
@@ -124,12 +125,12 @@ impl Traced {
                         self.stopped = Some(thread);
                         return Ok(Some(number));
                     }
-                    ptrace::syscall(thread, None)?;
+                    go_on(thread, None)?;
                 }
-                WaitStatus::PtraceEvent(thread, ..) => ptrace::syscall(thread, None)?,
+                WaitStatus::PtraceEvent(thread, ..) => go_on(thread, None)?,
                 WaitStatus::Stopped(thread, signal) => {
                     let passed = (signal != Signal::SIGSTOP).then_some(signal);
-                    ptrace::syscall(thread, passed)?;
+                    go_on(thread, passed)?;
                 }
                 WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
             }
@@ -173,6 +174,15 @@ impl Traced {
     }
 }
 
+/// Lets a thread run to its next system call. One that another thread's exit has killed meanwhile is no more to be
+/// told anything: its end is reported next.
+fn go_on(thread: Pid, signal: Option<Signal>) -> Result<()> {
+    match ptrace::syscall(thread, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error).context("let a thread of the plugin go on"),
+    }
+}
+
 fn write_all(stdin: Option<ChildStdin>, input: &str) -> Result<()> {
     let mut stdin = stdin.context("no standard input")?;
     Ok(stdin.write_all(input.as_bytes())?)
@@ -181,7 +191,13 @@ fn write_all(stdin: Option<ChildStdin>, input: &str) -> Result<()> {
 /// The number of the system call that a thread is about to make, if it changes something.
 fn change_of(process: Pid, thread: Pid) -> Result<Option<libc::c_long>> {
     let path = format!("/proc/{process}/task/{thread}/syscall");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    // A thread that is being killed is gone, or runs.
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return Ok(None);
+    };
+    if text.starts_with("running") {
+        return Ok(None);
+    }
     let mut words = text.split_whitespace();
     let number: libc::c_long = words.next().context("no system call")?.parse()?;
     if CHANGES.contains(&number) || OLDER_CHANGES.contains(&number) {
