@@ -111,7 +111,8 @@ pub(crate) enum Verb {
 /// What to do with a root.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RootVerb {
-    /// Makes a root, offline: its two Secrets as YAML, its pin as the last line of stderr.
+    /// Makes a root, offline. Its two Secrets go to stdout as YAML and its pin is the last line of
+    /// stderr; with --out-directory the pin is all of stdout.
     Create(RootArguments),
 }
 

@@ -113,6 +113,8 @@ pub(crate) fn create(arguments: &RootArguments, namespace: &str) -> Result<Answe
                  --pin`:",
                 path.display()
             )?;
+            // Alone on standard output: `pin=$(sotto root create …)`.
+            return Ok(Answer::fine(made.pin.to_string()));
         }
         None => stdout()
             .write_all(text.as_bytes())

@@ -109,6 +109,7 @@ lay_out() {
   for name in portmap bandwidth; do
     install -m 755 "$plugins/$name" "$node/usr/libexec/sotto/cni/sotto-$name"
   done
+  install -m 755 "$plugins/loopback" "$node/usr/libexec/sotto/cni/loopback"
   papers "$node" $(ls "$debian/control")
   for name in sotto-controller sotto; do
     put "$roots/$name/" usr/local/bin "$built/$name"

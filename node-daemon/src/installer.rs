@@ -33,6 +33,9 @@ const MAIN_PLUGIN: &str = "sotto-cni";
 /// All plugins, in the order of the chain. The last two are the reference plugins under names of our
 /// own, so that nobody's file is overwritten; what the source folder has not is not chained.
 const PLUGINS: [&str; 3] = [MAIN_PLUGIN, "sotto-portmap", "sotto-bandwidth"];
+/// The plugin that containerd calls for every pod beside its network's. Its name is everybody's: ours is
+/// put where there is none, and is never put over another.
+const LOOPBACK: &str = "loopback";
 
 /// How far the daemon is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -84,7 +84,7 @@ fn the_chart_installs_upgrades_and_leaves_what_must_not_be_lost(lab: &Lab) -> Re
     api.kubectl(&["create", "namespace", NAMESPACE])?;
     place.shell("mkdir /run/root")?;
     let (_, pin) = sotto(place, &["root", "create", "--out-directory", "/run/root"])?;
-    let pin = pin.lines().last().unwrap_or_default();
+    let pin = pin.lines().next().unwrap_or_default();
     api.kubectl(&["create", "-f", "/run/root/sotto-root.yaml"])?;
     let wide = "pod-security.kubernetes.io/enforce=privileged";
     api.kubectl(&["label", "namespace", NAMESPACE, wide])?;

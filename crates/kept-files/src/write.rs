@@ -29,17 +29,17 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 /// # Errors
 /// When the system refuses; the old file then stays.
 pub fn copy(from: &Path, path: &Path, mode: u32) -> Result<(), FileError> {
-    let fill = |unfinished: &Path| {
-        let mut source = File::open(from).map_err(system("open", from))?;
-        let mut file = create(unfinished, mode)?;
-        io::copy(&mut source, &mut file).map_err(system("write", unfinished))?;
-        file.set_permissions(Permissions::from_mode(mode))
-            .map_err(system("set mode of", unfinished))?;
-        file.sync_all().map_err(system("sync", unfinished))
-    };
-    finish(path, fill, |whole| {
+    finish(path, fill_from(from, mode), |whole| {
         fs::rename(whole, path).map_err(system("replace", path))
     })
+}
+
+/// Copies a file like [`copy()`], but never over one that is there.
+///
+/// # Errors
+/// When the system refuses, with [`ErrorKind::AlreadyExists`] when there is one.
+pub fn copy_new(from: &Path, path: &Path, mode: u32) -> Result<(), FileError> {
+    finish(path, fill_from(from, mode), link_new(path))
 }
 
 /// Makes a file like [`write()`], but never over one that is there.
@@ -47,10 +47,25 @@ pub fn copy(from: &Path, path: &Path, mode: u32) -> Result<(), FileError> {
 /// # Errors
 /// When the system refuses, with [`ErrorKind::AlreadyExists`] when there is one.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    finish(path, fill(bytes, mode), |whole| {
+    finish(path, fill(bytes, mode), link_new(path))
+}
+
+fn link_new(path: &Path) -> impl FnOnce(&Path) -> Result<(), FileError> {
+    move |whole| {
         fs::hard_link(whole, path).map_err(system("create", path))?;
         remove(whole)
-    })
+    }
+}
+
+fn fill_from(from: &Path, mode: u32) -> impl FnOnce(&Path) -> Result<(), FileError> {
+    move |unfinished| {
+        let mut source = File::open(from).map_err(system("open", from))?;
+        let mut file = create(unfinished, mode)?;
+        io::copy(&mut source, &mut file).map_err(system("write", unfinished))?;
+        file.set_permissions(Permissions::from_mode(mode))
+            .map_err(system("set mode of", unfinished))?;
+        file.sync_all().map_err(system("sync", unfinished))
+    }
 }
 
 fn finish(

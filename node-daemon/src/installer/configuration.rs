@@ -3,10 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{MAIN_PLUGIN, PLUGINS};
-
-/// The plugin that every pod gets beside its network's, which reaches nobody.
-const LOOPBACK: &str = "loopback";
+use super::{LOOPBACK, MAIN_PLUGIN, PLUGINS};
 
 /// Our configuration for these plugins, in a runtime directory.
 pub(super) fn ours(runtime_directory: &str, plugins: &[&str]) -> String {

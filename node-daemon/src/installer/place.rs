@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::judge::{self, Candidate};
 use super::{
-    CONFIGURATION_FILE, InstallError, Installed, MAIN_PLUGIN, PLUGINS, Phase, configuration,
+    CONFIGURATION_FILE, InstallError, Installed, LOOPBACK, MAIN_PLUGIN, PLUGINS, Phase,
+    configuration,
 };
 use crate::config::Cni;
 
@@ -94,6 +95,7 @@ impl Place {
         for plugin in &plugins {
             written.extend(self.install_plugin(plugin)?);
         }
+        written.extend(self.install_loopback()?);
         let permit = judge::judge(self.candidates()?)?;
         let installed = match phase {
             Phase::Starting => Installed::Plugins,
@@ -134,6 +136,22 @@ impl Place {
             Ok(Some(path))
         } else {
             Err(InstallError::Altered { path })
+        }
+    }
+
+    /// Whatever is there already, be it a link that leads nowhere, is somebody's.
+    fn install_loopback(&self) -> Result<Option<PathBuf>, InstallError> {
+        let source = self.settings.plugin_source.join(LOOPBACK);
+        let path = self.settings.plugin_directory.join(LOOPBACK);
+        if !source.is_file() || fs::symlink_metadata(&path).is_ok() {
+            return Ok(None);
+        }
+        match kept_files::copy_new(&source, &path, PLUGIN_MODE) {
+            Ok(()) => Ok(Some(path)),
+            Err(FileError::System { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
+                Ok(None)
+            }
+            Err(error) => Err(refused(&path)(error)),
         }
     }
 

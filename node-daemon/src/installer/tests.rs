@@ -18,7 +18,7 @@ impl Disk {
             directory: tempfile::tempdir().unwrap(),
         };
         fs::create_dir(disk.source("")).unwrap();
-        for plugin in PLUGINS {
+        for plugin in PLUGINS.iter().chain([&LOOPBACK]) {
             fs::write(disk.source(plugin), format!("{plugin} 1")).unwrap();
         }
         disk
@@ -106,7 +106,7 @@ fn plugins_come_at_once_and_the_configuration_when_pods_can_be_served() {
     disk.check();
     assert!(disk.ours().exists());
     assert_eq!(disk.names(&disk.configuration("")), [CONFIGURATION_FILE]);
-    assert_eq!(disk.names(&disk.plugin("")).len(), PLUGINS.len());
+    assert_eq!(disk.names(&disk.plugin("")).len(), PLUGINS.len() + 1);
     let again = place.look(Phase::Serving).unwrap();
     assert!(again.written.is_empty(), "{:?}", again.written);
 }
@@ -155,7 +155,7 @@ fn cn18_what_a_crash_left_half_written_is_replaced_and_never_read() {
 
     disk.check();
     assert_eq!(disk.names(&disk.configuration("")), [CONFIGURATION_FILE]);
-    assert_eq!(disk.names(&disk.plugin("")).len(), PLUGINS.len());
+    assert_eq!(disk.names(&disk.plugin("")).len(), PLUGINS.len() + 1);
 }
 
 #[test]
@@ -282,4 +282,64 @@ fn removal_takes_what_is_ours_however_much_of_it_is_left() {
     disk.put(CONFIGURATION_FILE, r#"{"plugins": [{"type": "theirs"}]}"#);
     remove(&disk.settings()).unwrap();
     assert!(disk.ours().exists());
+}
+
+#[test]
+fn loopback_is_put_where_there_is_none_and_put_back_when_it_goes() {
+    let disk = Disk::new();
+    let mut place = disk.installed();
+    let path = disk.plugin(LOOPBACK);
+    fs::remove_file(&path).unwrap();
+
+    let look = place.look(Phase::Serving).unwrap();
+
+    assert_eq!(look.written, [path.clone()]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "loopback 1");
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+        0o755
+    );
+    let text = fs::read_to_string(disk.ours()).unwrap();
+    assert!(!text.contains(LOOPBACK), "the runtime calls it unasked");
+    remove(&disk.settings()).unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_loopback_of_somebody_else_is_neither_replaced_nor_removed() {
+    let disk = Disk::new();
+    let path = disk.plugin(LOOPBACK);
+    let link = |path: &Path| std::os::unix::fs::symlink("nowhere", path).unwrap();
+    let write = |path: &Path| fs::write(path, "loopback 0").unwrap();
+    let make_folder = |path: &Path| fs::create_dir(path).unwrap();
+    let others: [&dyn Fn(&Path); 3] = [&link, &write, &make_folder];
+    for put in others {
+        fs::create_dir_all(disk.plugin("")).unwrap();
+        put(&path);
+        let before = fs::symlink_metadata(&path).unwrap().modified().unwrap();
+
+        disk.installed();
+        remove(&disk.settings()).unwrap();
+
+        let after = fs::symlink_metadata(&path).unwrap().modified().unwrap();
+        assert_eq!(before, after);
+        assert_eq!(disk.names(&disk.plugin("")), [LOOPBACK]);
+        let gone = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
+        gone.unwrap();
+    }
+}
+
+#[test]
+fn a_loopback_that_a_crash_left_half_written_goes_and_another_s_stays() {
+    let disk = Disk::new();
+    fs::create_dir_all(disk.plugin("")).unwrap();
+    let unfinished = kept_files::unfinished(&disk.plugin(LOOPBACK));
+    fs::write(&unfinished, "loop").unwrap();
+    remove(&disk.settings()).unwrap();
+    assert!(!unfinished.exists());
+    fs::write(&unfinished, "theirs").unwrap();
+
+    remove(&disk.settings()).unwrap();
+
+    assert!(unfinished.exists());
 }

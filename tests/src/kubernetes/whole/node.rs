@@ -70,10 +70,6 @@ impl Whole {
     fn install_runtime(&self, host: &Host) -> Result<()> {
         host.place()?
             .write("/etc/containerd/config.toml", RUNTIME)?;
-        let loopback = binary("cni-plugins-1.9.1/loopback")?;
-        host.place()?.shell(&format!(
-            "mkdir -p /opt/cni/bin; cp {loopback} /opt/cni/bin/"
-        ))?;
         let programs = folder_of(&format!("{CONTAINERD}/containerd"))?;
         host.add_service(
             "containerd",
