@@ -10,10 +10,12 @@
 )]
 
 mod demo;
+mod install;
+mod install_others;
 mod shared;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sotto_tests::case::run([demo::cases()])
+    sotto_tests::case::run([demo::cases(), install::cases(), install_others::cases()])
 }

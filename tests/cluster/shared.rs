@@ -18,7 +18,6 @@ pub(crate) fn with(body: impl FnOnce(&Lab, &Trio) -> Result<()>) -> Result<()> {
 }
 
 /// Runs a test alone, because it stops something for a while.
-#[expect(dead_code, reason = "used from the next tests on")]
 pub(crate) fn alone(body: impl FnOnce(&Lab, &Trio) -> Result<()>) -> Result<()> {
     raise()?;
     let kept = TRIO.write().unwrap_or_else(PoisonError::into_inner);

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{ApiServer, version};
+use super::{ADMIN, ApiServer, binary, version};
 use crate::lab::{Host, Lab};
 use crate::wait;
 
@@ -110,6 +110,20 @@ impl Whole {
         let until = ["--for=condition=Available", "--timeout=60s"];
         let waited = self.api.kubectl(&[&wait[..], &until].concat());
         waited.map(drop).with_context(|| self.state())
+    }
+
+    /// Runs a shell line as the administrator, with `kubectl` at hand.
+    ///
+    /// # Errors
+    /// When it fails; the text holds what it said.
+    pub fn shell(&self, line: &str) -> Result<String> {
+        let programs = PathBuf::from(binary(&format!("{}/kubectl", version()))?);
+        let folder = programs.parent().context("kubectl has no folder")?;
+        let line = format!(
+            "export KUBECONFIG={ADMIN} PATH={}:$PATH\n{line}",
+            folder.display()
+        );
+        self.control.place()?.shell(&line)
     }
 
     /// The control plane's host.

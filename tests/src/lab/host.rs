@@ -77,7 +77,7 @@ impl Host {
     /// # Errors
     /// When the kernel refuses something.
     pub fn power_on(&self, lab: &Lab) -> Result<()> {
-        let group = format!("{}/{}", isolation::control_group()?, self.name);
+        let group = format!("{}/{}-{}", isolation::control_group()?, lab.name, self.name);
         let log = self.folder.join(format!("{}-init.log", self.name));
         let out = std::fs::File::options()
             .create(true)

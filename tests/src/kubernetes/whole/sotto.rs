@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::super::{ADMIN, NAMESPACE, helm};
 use super::Whole;
-use crate::lab::{Host, TRUST_DOMAIN, program};
+use crate::lab::{Host, Process, TRUST_DOMAIN, program};
 use crate::wait;
 
 /// From the installation to nodes that are Ready; the promise, images being there.
@@ -15,6 +15,8 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the administrator makes the root, on the control plane's host.
 const ROOT: &str = "/var/lib/sotto-root";
+/// The chart's values, there too.
+const VALUES: &str = "/tmp/values.yaml";
 
 impl Whole {
     /// Makes a root, stores it, and installs the chart; more values are lines of YAML.
@@ -24,21 +26,16 @@ impl Whole {
     pub fn install_sotto(&self, more: &str) -> Result<()> {
         let pin = self.create_root()?;
         let control = self.control.place()?;
-        control.write("/tmp/values.yaml", values(&pin, more))?;
-        let chart = repository().join("deploy/chart");
-        let chart = chart.to_str().context("the chart's path is no text")?;
-        let install = ["install", "sotto", chart, "--namespace", NAMESPACE];
-        let values = ["--values", "/tmp/values.yaml", "--kubeconfig", ADMIN];
-        let arguments = [&install[..], &values].concat();
-        control.run(&helm()?, &arguments).map(drop)
+        control.write(VALUES, values(&pin, more))?;
+        self.helm("install").map(drop)
     }
 
     fn create_root(&self) -> Result<String> {
         let control = self.control.place()?;
         let sotto = program("sotto")?;
         control.shell(&format!("mkdir -m 700 {ROOT}"))?;
-        let said = control.shell(&format!(
-            "{sotto} root create --trust-domain {TRUST_DOMAIN} --out-directory {ROOT} 2>&1"
+        let pin = control.shell(&format!(
+            "{sotto} root create --trust-domain {TRUST_DOMAIN} --out-directory {ROOT}"
         ))?;
         self.api.kubectl(&["create", "namespace", NAMESPACE])?;
         let privileged = "pod-security.kubernetes.io/enforce=privileged";
@@ -46,11 +43,47 @@ impl Whole {
             .kubectl(&["label", "namespace", NAMESPACE, privileged])?;
         self.api
             .kubectl(&["create", "--filename", &format!("{ROOT}/sotto-root.yaml")])?;
-        let pin = said
-            .split_whitespace()
-            .rfind(|word| word.starts_with("sha256:"));
-        pin.map(str::to_owned)
-            .context("`sotto root create` printed no pin")
+        Ok(pin.trim().to_owned())
+    }
+
+    /// Runs `sotto` as the administrator and returns its exit code and what it said.
+    ///
+    /// # Errors
+    /// When it does not end by itself.
+    pub fn sotto(&self, arguments: &[&str]) -> Result<(i32, String)> {
+        let environment = [("KUBECONFIG", ADMIN)];
+        let control = self.control.place()?;
+        let said = control.output(&program("sotto")?, arguments, &environment, "")?;
+        let code = said.status.code().context("sotto was killed")?;
+        let texts = [said.stdout, said.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+        Ok((code, texts.concat()))
+    }
+
+    /// Starts `sotto` as the administrator, in the background.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_sotto(&self, arguments: &[&str]) -> Result<Process> {
+        let environment = [("KUBECONFIG", ADMIN)];
+        let control = self.control.place()?;
+        control.spawn_with("sotto", &program("sotto")?, arguments, &environment)
+    }
+
+    /// Runs `helm upgrade` with the values of [`Whole::install_sotto`].
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn upgrade_sotto(&self) -> Result<String> {
+        self.helm("upgrade")
+    }
+
+    fn helm(&self, verb: &str) -> Result<String> {
+        let chart = repository().join("deploy/chart");
+        let chart = chart.to_str().context("the chart's path is no text")?;
+        let install = [verb, "sotto", chart, "--namespace", NAMESPACE];
+        let values = ["--values", VALUES, "--kubeconfig", ADMIN];
+        let arguments = [&install[..], &values].concat();
+        self.control.place()?.run(&helm()?, &arguments)
     }
 
     /// Imports Sotto's own images on a host.
