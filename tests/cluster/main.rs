@@ -12,10 +12,19 @@
 mod demo;
 mod install;
 mod install_others;
+mod outside;
+mod services;
 mod shared;
+mod table;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sotto_tests::case::run([demo::cases(), install::cases(), install_others::cases()])
+    sotto_tests::case::run([
+        demo::cases(),
+        table::cases(),
+        services::cases(),
+        install::cases(),
+        install_others::cases(),
+    ])
 }

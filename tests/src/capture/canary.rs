@@ -28,7 +28,7 @@ impl Canary {
         Ok(Self(bytes))
     }
 
-    /// A printable one, for pages that people look at: 32 letters and digits.
+    /// A printable one, for pages that people look at and for names: 32 small letters and digits.
     ///
     /// # Errors
     /// When the kernel has no randomness.
@@ -37,7 +37,7 @@ impl Canary {
         for byte in &mut bytes {
             let digit = *byte % 36;
             *byte = if digit < 26 {
-                b'A' + digit
+                b'a' + digit
             } else {
                 b'0' + digit - 26
             };

@@ -14,6 +14,7 @@ mod node;
 mod sotto;
 mod space;
 mod trio;
+mod web;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -27,7 +28,8 @@ use crate::wait;
 
 pub use node::ProxyMode;
 pub use space::{AGNHOST, Space, TOOLS};
-pub use trio::Trio;
+pub use trio::{MALLORY, Trio, Watch};
+pub use web::{WEB_PORT, url, web_container};
 
 /// The host of the control plane.
 pub const CONTROL: &str = "control";

@@ -7,9 +7,12 @@ use crate::capture::Capture;
 use crate::lab::{Host, Lab};
 
 /// What may cross no wire but inside a tunnel: anything from or to a pod or a Service. Only what leaves
-/// a node masqueraded has neither.
-const CLEAR: &str = "not udp portrange 51820-51827 and (net 10.244.0.0/16 or net 10.96.0.0/16 \
+/// a node masqueraded has neither. Mallory's own frames are no leak; answers to her are.
+const CLEAR: &str = "not ether src 02:00:00:00:00:fd and (net 10.244.0.0/16 or net 10.96.0.0/16 \
      or net fd00:10:244::/56 or net fd00:10:96::/112)";
+
+/// The number of the station from which tests may send what is from or to a pod.
+pub const MALLORY: u8 = 0xfd;
 
 /// A cluster of three nodes with Sotto, watched from its first pod on.
 #[derive(Debug)]
@@ -20,8 +23,12 @@ pub struct Trio {
     pub alice: Host,
     /// The second node.
     pub bob: Host,
-    leaks: Capture,
+    watch: Watch,
 }
+
+/// The standing detector: Eve on the switch.
+#[derive(Debug)]
+pub struct Watch(Capture);
 
 impl Trio {
     /// Raises it: some 25 s.
@@ -38,7 +45,7 @@ impl Trio {
     /// As [`Trio::raise`].
     pub fn raise_with(lab: &Lab, proxies: ProxyMode, values: &str) -> Result<Self> {
         let cluster = Whole::raise(lab, proxies)?;
-        let leaks = Capture::start_filtered(lab, lab.switch(), "br0", CLEAR)?;
+        let watch = Watch::start(lab)?;
         cluster.import_sotto(cluster.control())?;
         let alice = cluster.node(lab, "alice", 1)?;
         cluster.import_sotto(&alice)?;
@@ -52,24 +59,16 @@ impl Trio {
             cluster,
             alice,
             bob,
-            leaks,
+            watch,
         })
     }
 
-    /// Makes sure that Eve, on the switch since before the first pod, saw no packet from or to a pod or a
-    /// Service outside of a tunnel.
+    /// [`Watch::saw_nothing`], since before the first pod.
     ///
     /// # Errors
     /// When she did.
     pub fn nothing_leaked(&self) -> Result<()> {
-        let seen = self.leaks.so_far().packets()?;
-        ensure!(
-            seen.is_empty(),
-            "Eve saw {} packets of pods in clear, the first: {:?}",
-            seen.len(),
-            seen.first()
-        );
-        Ok(())
+        self.watch.saw_nothing()
     }
 
     /// The host of a name.
@@ -81,5 +80,38 @@ impl Trio {
             .into_iter()
             .find(|host| host.name() == name)
             .ok_or_else(|| anyhow::anyhow!("no host {name}"))
+    }
+}
+
+impl Watch {
+    /// Puts Eve onto the switch.
+    ///
+    /// # Errors
+    /// When `tcpdump` does not start.
+    pub fn start(lab: &Lab) -> Result<Self> {
+        Capture::start_filtered(lab, lab.switch(), "br0", CLEAR).map(Self)
+    }
+
+    /// Makes sure that Eve saw no packet from or to a pod or a Service outside of a tunnel.
+    ///
+    /// # Errors
+    /// When she did.
+    pub fn saw_nothing(&self) -> Result<()> {
+        let seen = self.0.so_far().packets()?;
+        ensure!(
+            seen.is_empty(),
+            "Eve saw {} packets of pods in clear, the first: {:?}",
+            seen.len(),
+            seen.first()
+        );
+        Ok(())
+    }
+
+    /// How many such packets she saw.
+    ///
+    /// # Errors
+    /// When the capture cannot be read.
+    pub fn packets(&self) -> Result<usize> {
+        Ok(self.0.so_far().packets()?.len())
     }
 }
