@@ -12,6 +12,7 @@
 mod demo;
 mod install;
 mod install_others;
+mod life;
 mod outside;
 mod services;
 mod shared;
@@ -26,5 +27,6 @@ fn main() -> ExitCode {
         services::cases(),
         install::cases(),
         install_others::cases(),
+        life::cases(),
     ])
 }

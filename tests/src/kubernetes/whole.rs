@@ -8,6 +8,7 @@
 //! Dual stack: pods 10.244.0.0/16 and fd00:10:244::/56, Services 10.96.0.0/16 and fd00:10:96::/112.
 //! There is no registry: images are imported. Until a CNI is installed the nodes are NotReady.
 
+mod at_rest;
 mod control_plane;
 mod credentials;
 mod node;

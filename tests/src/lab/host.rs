@@ -4,15 +4,19 @@
 //! `tests/cluster/start.sh` and `init.sh` lay it out. Cutting the power kills the first process, and
 //! with it the kernel takes every process, mount and interface; the disk stays.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use node_status::{NodeStatus, PeerStatus};
 
 use super::place::{self, Place};
-use super::{Lab, Process, link};
+use super::{Lab, Pod, Process, link, program};
 use crate::{isolation, wait};
 
 /// From power to a network; half a second was seen.
@@ -29,7 +33,10 @@ pub struct Host {
 
 #[derive(Debug)]
 struct Running {
-    first: Process,
+    /// What waits for the host's end, outside of it.
+    starter: Process,
+    /// The host's first process, by its id outside.
+    init: i32,
     place: Arc<Place>,
 }
 
@@ -94,22 +101,26 @@ impl Host {
             .stdout(out)
             .spawn()
             .with_context(|| format!("switch {} on", self.name))?;
-        let first = lab
+        let starter = lab
             .registry
             .add(format!("{}-init", self.name), log, child)?;
         let init = wait::until_some(&format!("{} to boot", self.name), BOOT_LIMIT, || {
             let booted =
                 |init: &i32| Path::new(&format!("/proc/{init}/root/run/host/booted")).exists();
-            let init = only_child(first.pid()).filter(booted);
-            (init.is_some() || !first.is_running()).then_some(init)
+            let init = only_child(starter.pid()).filter(booted);
+            (init.is_some() || !starter.is_running()).then_some(init)
         })?
-        .with_context(|| format!("{} did not boot: {}", self.name, first.log()))?;
+        .with_context(|| format!("{} did not boot: {}", self.name, starter.log()))?;
         let place = Place::of_process(&self.name, init, &self.folder, &lab.registry)?;
         place.publish(&format!("{}-{}", lab.name, self.name))?;
         link::plug_in(&lab.switch, &place, self.number, lab.wires)
             .with_context(|| format!("plug {} into the switch", self.name))?;
         let place = Arc::new(place);
-        *self.running()? = Some(Running { first, place });
+        *self.running()? = Some(Running {
+            starter,
+            init,
+            place,
+        });
         Ok(())
     }
 
@@ -137,7 +148,9 @@ impl Host {
     pub fn cut_power(&self, lab: &Lab) -> Result<()> {
         let running = self.running()?.take();
         let running = running.with_context(|| format!("{} is switched off", self.name))?;
-        running.first.kill9()?;
+        // Its last process is gone before the one that waits for it.
+        kill(Pid::from_raw(running.init), Signal::SIGKILL).context("cut the power")?;
+        running.starter.wait()?;
         self.unplug(lab)
     }
 
@@ -148,9 +161,61 @@ impl Host {
     pub fn shut_down(&self, lab: &Lab) -> Result<()> {
         let running = self.running()?.take();
         let running = running.with_context(|| format!("{} is switched off", self.name))?;
-        running.place.shell("kill -TERM 1")?;
-        running.first.wait()?;
+        // From outside: who asks from inside is ended too, before the asking has.
+        kill(Pid::from_raw(running.init), Signal::SIGTERM).context("shut down")?;
+        running.starter.wait()?;
         self.unplug(lab)
+    }
+
+    /// Kills a service's process; the first process starts it again within two seconds.
+    ///
+    /// # Errors
+    /// When it does not run, or none comes after it.
+    pub fn kill_service(&self, name: &str) -> Result<()> {
+        let place = self.place()?;
+        let file = format!("/run/host/{name}.pid");
+        let before = place.read(&file)?;
+        place.shell(&format!("kill -KILL $(cat {file})"))?;
+        wait::until(&format!("{name} to start again"), BOOT_LIMIT, || {
+            place.read(&file).is_ok_and(|now| now != before)
+        })
+    }
+
+    /// A pod that its runtime made here, by its addresses: for traffic that tests count.
+    ///
+    /// # Errors
+    /// When no network namespace has its first address.
+    pub fn pod(&self, name: &str, addresses: Vec<IpAddr>) -> Result<Pod> {
+        let first = addresses.first().context("a pod without an address")?;
+        let place = self.place()?;
+        let found = place.shell(&format!(
+            "for file in /run/netns/*; do
+              if nsenter --net=$file ip -o address | grep -qF ' {first}/'; then echo $file; fi
+            done"
+        ))?;
+        let path = found.lines().next();
+        let path = path.with_context(|| format!("no pod of {} has {first}", self.name))?;
+        Ok(Pod::new(place.namespace(name, path)?, addresses, name))
+    }
+
+    /// What its daemon says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self) -> Result<NodeStatus> {
+        let text = self
+            .place()?
+            .run(&program("sotto")?, &["-o", "json", "status"])?;
+        serde_json::from_str(&text).context("read the status")
+    }
+
+    /// What its daemon says of a peer, if it is believed.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn peer(&self, name: &str) -> Result<Option<PeerStatus>> {
+        let peers = self.status()?.peers;
+        Ok(peers.into_iter().find(|peer| peer.node == name))
     }
 
     /// The switch's end of the cable goes at once; the kernel takes its time with the other.

@@ -82,6 +82,15 @@ impl Place {
         Ok(pod)
     }
 
+    /// A network namespace that somebody else made on this machine.
+    pub(super) fn namespace(&self, name: &str, path: &str) -> Result<Self> {
+        let network = self.inside(|| File::open(path).with_context(|| format!("open {path}")))?;
+        let mounts = Arc::clone(&self.mounts);
+        let mut pod = Self::new(name, network, mounts, &self.folder, &self.registry);
+        pod.processes.clone_from(&self.processes);
+        Ok(pod)
+    }
+
     /// The place that a running process is in, by its namespaces.
     pub(super) fn of_process(
         name: &str,

@@ -37,6 +37,8 @@ pub struct Counted {
     pub missing: Vec<u64>,
     /// Datagrams that arrived twice.
     pub twice: u64,
+    /// How long the longest silence was.
+    pub longest_gap: Duration,
 }
 
 /// Numbered datagrams from a pod to another, which answers nothing.
@@ -79,7 +81,7 @@ impl Stream {
     /// Stops sending, waits for what is under way and counts.
     ///
     /// # Errors
-    /// When a datagram could not be sent.
+    /// When sender or receiver panicked.
     pub fn stop(self) -> Result<Counted> {
         self.goes_on.store(false, Ordering::Relaxed);
         let sent = self
@@ -101,17 +103,26 @@ impl Stream {
                 .take(SHOWN)
                 .collect(),
             twice: u64::try_from(all - heard.len())?,
+            longest_gap: longest_gap(&heard, sent),
         })
     }
+}
+
+/// The longest run of numbers that are not among those heard, which are in order.
+fn longest_gap(heard: &[u64], sent: u64) -> Duration {
+    let ends = heard.iter().copied().chain([sent]);
+    let mut next = 0;
+    let gaps = ends.map(|number| number.saturating_sub(std::mem::replace(&mut next, number + 1)));
+    let longest = u32::try_from(gaps.max().unwrap_or_default());
+    EVERY.saturating_mul(longest.unwrap_or(u32::MAX))
 }
 
 fn send(mouth: &UdpSocket, running: &AtomicBool) -> Result<u64> {
     let started = Instant::now();
     let mut number: u64 = 0;
     while running.load(Ordering::Relaxed) {
-        mouth
-            .send(&number.to_le_bytes())
-            .context("send a datagram")?;
+        // What the kernel refuses, because the way is unreachable, is lost like any other.
+        let _ = mouth.send(&number.to_le_bytes());
         number += 1;
         let due = EVERY.saturating_mul(u32::try_from(number)?);
         std::thread::sleep(due.saturating_sub(started.elapsed()));
