@@ -1,5 +1,6 @@
 //! What people run on a pod network: Services of all kinds, host ports, DNS, probes, webhooks, jobs.
 
+mod endings;
 mod host_port;
 mod jobs;
 mod large;
@@ -18,6 +19,7 @@ pub(crate) fn cases() -> Vec<Case> {
         nodes::cases(),
         jobs::cases(),
         large::cases(),
+        endings::cases(),
         watch::cases(),
     ];
     modules.into_iter().flatten().collect()

@@ -1,4 +1,4 @@
-//! Protocols that nobody translates.
+//! Datagrams larger than any packet, and protocols that nobody translates.
 
 use std::io;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use sotto_tests::case::Case;
 use sotto_tests::cases;
-use sotto_tests::kubernetes::whole::TOOLS;
+use sotto_tests::kubernetes::whole::{Space, TOOLS};
 use sotto_tests::lab::Lab;
 use sotto_tests::wait;
 
@@ -15,8 +15,48 @@ use crate::shared;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Prints and returns each datagram to a port, in both families.
+pub(super) const ECHO: &str = r#"
+use Socket qw(:all); $| = 1;
+socket(S, PF_INET6, SOCK_DGRAM, 0) or die $!;
+setsockopt(S, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+setsockopt(S, SOL_SOCKET, SO_RCVBUF, 4 << 20);
+bind(S, pack_sockaddr_in6($ARGV[0], IN6ADDR_ANY)) or die $!;
+while (defined(my $who = recv(S, my $what, 65535, 0))) {
+  print length $what > 100 ? length $what : $what, "\n"; send(S, $what, 0, $who);
+}"#;
+
+/// Sends a text from one port for ever, whatever comes back.
+pub(super) const FLOW: &str = r#"
+use Socket qw(:all);
+my ($from, $to, $port, $text) = @ARGV;
+my ($error, $it) = getaddrinfo($to, $port, {socktype => SOCK_DGRAM, flags => AI_NUMERICHOST});
+socket(S, $it->{family}, SOCK_DGRAM, 0) or die $!;
+bind(S, $it->{family} == PF_INET6 ? pack_sockaddr_in6($from, IN6ADDR_ANY) : pack_sockaddr_in($from, INADDR_ANY)) or die $!;
+while (1) { send(S, $text, 0, $it->{addr}); select undef, undef, undef, 0.05 }"#;
+
+/// Sends datagrams of each length to an address and port, and wants them back as they were.
+const ASK: &str = r#"
+use Socket qw(:all);
+my ($to, $port, @lengths) = @ARGV;
+my ($error, $it) = getaddrinfo($to, $port, {socktype => SOCK_DGRAM, flags => AI_NUMERICHOST});
+socket(S, $it->{family}, SOCK_DGRAM, 0) or die $!;
+setsockopt(S, SOL_SOCKET, SO_RCVBUF, 4 << 20);
+setsockopt(S, SOL_SOCKET, SO_RCVTIMEO, pack("l!l!", 3, 0));
+connect(S, $it->{addr}) or die $!;
+for my $length (@lengths) {
+  my $what = join "", map { chr int rand 256 } 1 .. $length;
+  send(S, $what, 0) or die "send $length: $!";
+  recv(S, my $back, 65535, 0) // die "nothing of $length: $!";
+  $back eq $what or die "$length: other bytes";
+  print "$length\n";
+}"#;
+
 pub(crate) fn cases() -> Vec<Case> {
-    let mut cases = cases![a_protocol_without_a_kernel_s_help_arrives_as_it_was_sent,];
+    let mut cases = cases![
+        datagrams_of_60_kb_arrive_whole_by_address_and_by_service,
+        a_protocol_without_a_kernel_s_help_arrives_as_it_was_sent,
+    ];
     // A name that says which of the two was tested here.
     cases.extend(if kernel_has_sctp() {
         cases![sctp_is_carried_between_pods_and_by_services]
@@ -24,6 +64,35 @@ pub(crate) fn cases() -> Vec<Case> {
         cases![sctp_is_not_tested_for_this_kernel_has_none_and_a_service_with_it_does_no_harm]
     });
     cases
+}
+
+fn datagrams_of_60_kb_arrive_whole_by_address_and_by_service(_: &Lab) -> Result<()> {
+    shared::with(|_, trio| {
+        let space = trio.cluster.space("large")?;
+        space.shell_pod("client", "alice")?;
+        large_datagrams(&space)
+    })
+}
+
+/// From the pod `client` to a pod on Bob, by its address and by a Service.
+fn large_datagrams(space: &Space<'_>) -> Result<()> {
+    let container = json!({"image": TOOLS, "command": ["perl", "-e", ECHO, "8081"]});
+    space.pod("echo", "bob", &container, &json!({}))?;
+    space.service("echo", "echo", &json!({}))?;
+    for ipv6 in [false, true] {
+        let pod = (space.address("echo", ipv6)?, 8081);
+        let service = (space.service_address("echo", ipv6)?, 81);
+        for (address, port) in [pod, service] {
+            let line = format!("perl -e '{ASK}' {address} {port} 1 1392 1393 1473 9000 60000");
+            let mut last = String::new();
+            let come = wait::until(&format!("datagrams from {address}"), LIMIT, || {
+                let done = space.shell("client", &line);
+                done.map_err(|error| last = format!("{error:#}")).is_ok()
+            });
+            come.map_err(|error| error.context(last))?;
+        }
+    }
+    Ok(())
 }
 
 fn a_protocol_without_a_kernel_s_help_arrives_as_it_was_sent(_: &Lab) -> Result<()> {
