@@ -293,7 +293,7 @@ fn loopback_is_put_where_there_is_none_and_put_back_when_it_goes() {
 
     let look = place.look(Phase::Serving).unwrap();
 
-    assert_eq!(look.written, [path.clone()]);
+    assert_eq!(look.written, std::slice::from_ref(&path));
     assert_eq!(fs::read_to_string(&path).unwrap(), "loopback 1");
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
