@@ -22,12 +22,15 @@ use crate::lock::NodeLock;
 use crate::preflight::{Machine, RUNTIME_MODE, STATE_MODE, preflight};
 use crate::telemetry::Shown;
 use crate::uninstall::{RunningPods, uninstall};
-use crate::{clock, hygiene, logging, reservations};
+use crate::{clock, hygiene, keys, logging, reservations};
 use assemble::assemble;
 use inputs::{Input, Part};
 
 /// How long the daemon waits before it sets up anew what somebody took away (a guess).
 const BEFORE_ANEW: Duration = Duration::from_millis(200);
+
+/// How often the pod's token is asked which Node this is. Kubelet writes it anew about once an hour, and when it starts.
+const TOKEN_LOOKS: Duration = Duration::from_secs(10);
 
 /// Does what the command line asks.
 ///
@@ -137,6 +140,9 @@ async fn serve_until_stopped(config: &Config) -> Result<()> {
                 directory = %config.runtime_directory.display(),
                 "Runtime directory was taken away, everything is set up anew: whatever cleans there must spare it"
             ),
+            Ended::NodeReplaced => warn!(
+                "Node was deleted and made again, everything is set up anew under its new UID"
+            ),
             Ended::PartLost(part) => error!(
                 part = part.label(),
                 "Part of the daemon ended by a fault of its own, everything is set up anew: please report what was logged before"
@@ -155,6 +161,8 @@ enum Ended {
     /// Somebody took the runtime directory away, and with it what tells plugin, operator and a second
     /// daemon of this one.
     LockLost,
+    /// Somebody deleted the Node object, and kubelet made it again: this is another node now.
+    NodeReplaced,
     /// A part that runs as long as the daemon does not.
     PartLost(Part),
 }
@@ -167,6 +175,7 @@ async fn serve(
 ) -> Result<Ended> {
     // Dropped with this function, and with it all that would hold ports or the guard.
     let mut tasks = JoinSet::new();
+    let invited = keys::invitation(config)?;
     let listeners = Listeners::open(config.http_address, &config.runtime_directory).await?;
     let shown = Shown::default();
     let (mut node, mut inputs) = assemble(config, machine, shown.clone(), &mut tasks).await?;
@@ -180,6 +189,8 @@ async fn serve(
     tasks.spawn(reservations::run(config.clone()));
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut token = interval(TOKEN_LOOKS);
+    token.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let due = node
             .poll_timeout()
@@ -199,6 +210,11 @@ async fn serve(
                     return Ok(Ended::LockLost);
                 }
                 node.handle_second().await;
+            }
+            _ = token.tick() => {
+                if keys::is_replaced(config, invited.as_ref()) {
+                    return Ok(Ended::NodeReplaced);
+                }
             }
             () = sleep(due.unwrap_or(Duration::MAX)) => node.handle_timeout(),
         }

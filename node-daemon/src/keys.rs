@@ -136,6 +136,17 @@ pub(crate) fn invitation(config: &Config) -> Result<Option<NodeUid>> {
     }
 }
 
+/// Whether the pod's token names another Node by now than the invitation under which the daemon runs.
+/// A token that cannot be read says nothing.
+pub(crate) fn is_replaced(config: &Config, running: Option<&NodeUid>) -> bool {
+    match &config.store {
+        Store::Directory { .. } => false,
+        Store::Kubernetes(_) => {
+            matches!(invitation(config), Ok(Some(uid)) if Some(&uid) != running)
+        }
+    }
+}
+
 fn check_token(config: &Config, token: &JoinToken) -> Result<()> {
     if token.identity.name != config.node_name {
         bail!(
