@@ -4,6 +4,7 @@
 
 mod crowd;
 mod daemon;
+mod members;
 mod power;
 mod runtime;
 
@@ -20,7 +21,12 @@ use sotto_tests::lab::{Host, Pod};
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn cases() -> Vec<Case> {
-    let all = [power::cases(), daemon::cases(), runtime::cases()];
+    let all = [
+        power::cases(),
+        daemon::cases(),
+        runtime::cases(),
+        members::cases(),
+    ];
     all.into_iter().flatten().collect()
 }
 

@@ -1,9 +1,10 @@
-//! How a pod's traffic ends: whoever has its address next must not hear of it.
+//! How a pod's traffic ends: its last packets, and whoever has its address next.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use sotto_tests::capture::{Canary, Capture};
 use sotto_tests::case::Case;
 use sotto_tests::cases;
 use sotto_tests::kubernetes::whole::{Space, TOOLS, Trio};
@@ -19,7 +20,57 @@ const LIMIT: Duration = Duration::from_secs(60);
 const TRIES: usize = 12;
 
 pub(crate) fn cases() -> Vec<Case> {
-    cases![dp09_a_pod_with_a_used_address_hears_nothing_of_the_old_conversations,]
+    cases![
+        dp08_the_last_packets_of_a_pod_that_ends_stay_in_the_tunnel,
+        dp09_a_pod_with_a_used_address_hears_nothing_of_the_old_conversations,
+    ]
+}
+
+/// Sends a text without pause, deaf to SIGTERM, so that it goes on until its end.
+const TALK: &str = r#"
+use Socket qw(:all); $SIG{TERM} = "IGNORE";
+my ($text, @to) = @ARGV;
+my @sockets = map {
+  my ($error, $it) = getaddrinfo($_, 8081, {socktype => SOCK_DGRAM, flags => AI_NUMERICHOST});
+  socket(my $s, $it->{family}, SOCK_DGRAM, 0) or die $!; connect($s, $it->{addr}); $s
+} @to;
+while (1) { send($_, $text, 0) for @sockets; select undef, undef, undef, 0.001 }"#;
+
+fn dp08_the_last_packets_of_a_pod_that_ends_stay_in_the_tunnel(_: &Lab) -> Result<()> {
+    shared::with(|lab, trio| {
+        let space = trio.cluster.space("ending")?;
+        let echo = json!({"image": TOOLS, "command": ["perl", "-e", ECHO, "8081"]});
+        space.pod("ear", "bob", &echo, &json!({}))?;
+        let to = [space.address("ear", false)?, space.address("ear", true)?];
+        let canary = Canary::printable()?;
+        let text = String::from_utf8(canary.bytes().to_vec())?;
+        let wires = [
+            Capture::on_switch(lab)?,
+            Capture::start(lab, trio.alice.place()?.as_ref(), "eth0")?,
+        ];
+        let tun = Capture::start(lab, trio.alice.place()?.as_ref(), "sotto0")?;
+        // Ended in its time, and torn away.
+        for (name, grace) in [
+            ("asked", &["--grace-period=1"][..]),
+            ("torn", &["--grace-period=0", "--force"]),
+        ] {
+            let command = ["perl", "-e", TALK, &text, &to[0], &to[1]];
+            let talker = json!({"image": TOOLS, "command": command});
+            space.pod(name, "alice", &talker, &json!({}))?;
+            let heard = space.kubectl(&["logs", "ear"])?.len();
+            wait::until("it to be heard", LIMIT, || {
+                let log = space.kubectl(&["logs", "ear"]);
+                log.is_ok_and(|log| log.len() > heard + 1000)
+            })?;
+            space.delete(&[&["pod", name], grace].concat())?;
+        }
+        for wire in wires {
+            let found = wire.stop()?.count(&canary)?;
+            ensure!(found == 0, "Eve has {found} of its packets in clear");
+        }
+        ensure!(tun.stop()?.count(&canary)? > 0, "it sent nothing");
+        Ok(())
+    })
 }
 
 /// Says a line each tenth of a second on one connection, and how that ends.

@@ -81,6 +81,25 @@ impl Whole {
         Ok(host)
     }
 
+    /// [`Whole::node`] whose kubelet starts once the images are there: its Node is made already, so that
+    /// its daemon is started at once.
+    ///
+    /// # Errors
+    /// As [`Whole::node`].
+    pub fn announced_node(&self, lab: &Lab, name: &str, number: u8) -> Result<Host> {
+        let host = lab.host(name, number)?;
+        self.install(&host)?;
+        let place = host.place()?;
+        place.write("/run/host/stopped/kubelet", "")?;
+        host.start_services()?;
+        let runtime = "/run/containerd/containerd.sock";
+        wait::until("the runtime", REGISTER_LIMIT, || place.has(runtime))?;
+        self.import(&host, &self.images)?;
+        self.import_sotto(&host)?;
+        place.shell("rm /run/host/stopped/kubelet")?;
+        Ok(host)
+    }
+
     fn settle(&self, host: &Host) -> Result<()> {
         self.install(host)?;
         host.start_services()?;
