@@ -1,6 +1,5 @@
 //! The cluster that tests share: it is raised for the first and gone with the program.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{PoisonError, RwLock};
 
 use anyhow::{Context, Result, anyhow};
@@ -29,17 +28,15 @@ fn raise() -> Result<()> {
     if kept.is_none() {
         let lab = Lab::new()?;
         let trio = Trio::raise(&lab, ProxyMode::Nftables);
-        *kept = Some((trio.map_err(|error| error.context(lab.report()))).map(|trio| (lab, trio))?);
+        let trio = trio.map_err(|error| error.context(lab.report()))?;
+        *kept = Some((lab, trio));
     }
     Ok(())
 }
 
 fn judge(kept: Option<&(Lab, Trio)>, body: impl FnOnce(&Lab, &Trio) -> Result<()>) -> Result<()> {
     let (lab, trio) = kept.context("no cluster")?;
-    let done = match catch_unwind(AssertUnwindSafe(|| body(lab, trio))) {
-        Ok(done) => done,
-        Err(cause) => resume_unwind(cause),
-    };
-    done.and_then(|()| trio.nothing_leaked())
+    body(lab, trio)
+        .and_then(|()| trio.nothing_leaked())
         .map_err(|error| anyhow!("{error:#}\n{}", trio.cluster.state()))
 }

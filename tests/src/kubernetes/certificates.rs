@@ -45,15 +45,25 @@ pub(super) fn serving(place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// A kubeconfig for a user, given as the fields of its entry.
+/// A kubeconfig for a user, given as the fields of its entry, on the API server's own machine.
 pub(super) fn kubeconfig(user: &str) -> String {
+    kubeconfig_of("lab", &at_its_address(&format!("{PKI}/ca.crt")), user)
+}
+
+/// The fields of a kubeconfig's cluster for who reaches the API server by its address.
+pub(super) fn at_its_address(authority: &str) -> String {
+    format!("server: 'https://{ADDRESS}:{PORT}', certificate-authority: {authority}")
+}
+
+/// A kubeconfig of one context, its cluster and its user given as the fields of their entries.
+pub(super) fn kubeconfig_of(name: &str, cluster: &str, user: &str) -> String {
     format!(
         "apiVersion: v1
 kind: Config
-current-context: lab
-clusters: [{{name: lab, cluster: {{server: 'https://{ADDRESS}:{PORT}', certificate-authority: {PKI}/ca.crt}}}}]
-users: [{{name: lab, user: {{{user}}}}}]
-contexts: [{{name: lab, context: {{cluster: lab, user: lab}}}}]
+current-context: {name}
+clusters: [{{name: {name}, cluster: {{{cluster}}}}}]
+users: [{{name: {name}, user: {{{user}}}}}]
+contexts: [{{name: {name}, context: {{cluster: {name}, user: {name}}}}}]
 "
     )
 }

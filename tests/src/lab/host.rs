@@ -224,11 +224,6 @@ impl Host {
         lab.switch.shell(&line).map(drop)
     }
 
-    /// Whether it is switched on.
-    pub fn is_on(&self) -> bool {
-        self.running().is_ok_and(|running| running.is_some())
-    }
-
     fn running(&self) -> Result<MutexGuard<'_, Option<Running>>> {
         self.running.lock().map_err(|_| place::poisoned())
     }

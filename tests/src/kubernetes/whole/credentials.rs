@@ -3,7 +3,8 @@
 use anyhow::Result;
 use base64ct::{Base64, Encoding};
 
-use super::super::{ADDRESS, ApiServer, PKI, PORT};
+use super::super::certificates::{at_its_address, kubeconfig_of};
+use super::super::{ApiServer, PKI};
 use crate::lab::Place;
 
 /// Where a program's credentials are on its host.
@@ -45,18 +46,10 @@ impl ApiServer {
             place.write(&format!("{FOLDER}/{name}"), content)?;
         }
         let path = format!("{FOLDER}/{file}.conf");
-        place.write(
-            &path,
-            format!(
-                "apiVersion: v1
-kind: Config
-current-context: lab
-clusters: [{{name: lab, cluster: {{server: 'https://{ADDRESS}:{PORT}', certificate-authority: {FOLDER}/ca.crt}}}}]
-users: [{{name: lab, user: {{client-certificate: {FOLDER}/{file}.crt, client-key: {FOLDER}/{file}.key}}}}]
-contexts: [{{name: lab, context: {{cluster: lab, user: lab}}}}]
-"
-            ),
-        )?;
+        let user =
+            format!("client-certificate: {FOLDER}/{file}.crt, client-key: {FOLDER}/{file}.key");
+        let cluster = at_its_address(&format!("{FOLDER}/ca.crt"));
+        place.write(&path, kubeconfig_of("lab", &cluster, &user))?;
         Ok(path)
     }
 
@@ -70,14 +63,10 @@ contexts: [{{name: lab, context: {{cluster: lab, user: lab}}}}]
             Ok::<_, anyhow::Error>(Base64::encode_string(&content))
         });
         let (authority, certificate, key) = (authority?, certificate?, key?);
-        Ok(format!(
-            "apiVersion: v1
-kind: Config
-current-context: sotto-lab
-clusters: [{{name: sotto-lab, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority-data: {authority}}}}}]
-users: [{{name: sotto-lab, user: {{client-certificate-data: {certificate}, client-key-data: {key}}}}}]
-contexts: [{{name: sotto-lab, context: {{cluster: sotto-lab, user: sotto-lab}}}}]
-"
+        Ok(kubeconfig_of(
+            "sotto-lab",
+            &format!("server: 'https://127.0.0.1:{port}', certificate-authority-data: {authority}"),
+            &format!("client-certificate-data: {certificate}, client-key-data: {key}"),
         ))
     }
 }

@@ -42,9 +42,7 @@ impl Whole {
             name,
         })
     }
-}
 
-impl Whole {
     /// Waits until a namespace is gone, pods and all.
     ///
     /// # Errors
@@ -169,15 +167,8 @@ impl Space<'_> {
     pub fn address(&self, pod: &str, ipv6: bool) -> Result<String> {
         let pod = self.read(&["pod", pod])?;
         let addresses = pod.pointer("/status/podIPs").and_then(Value::as_array);
-        let texts = addresses
-            .into_iter()
-            .flatten()
-            .filter_map(|it| text(it, "/ip").ok());
-        let mut of_family = texts.filter(|address| address.contains(':') == ipv6);
-        of_family
-            .next()
-            .map(str::to_owned)
-            .context("no such address")
+        let texts = addresses.into_iter().flatten();
+        of_family(texts.filter_map(|it| text(it, "/ip").ok()), ipv6)
     }
 }
 
@@ -188,8 +179,17 @@ impl Drop for Space<'_> {
     }
 }
 
+/// The first address of a family.
+pub(super) fn of_family<'a>(
+    mut addresses: impl Iterator<Item = &'a str>,
+    ipv6: bool,
+) -> Result<String> {
+    let found = addresses.find(|address| address.contains(':') == ipv6);
+    found.map(str::to_owned).context("no such address")
+}
+
 /// An object with the fields of another in place of its own.
-fn merged(object: &Value, more: &Value) -> Value {
+pub(super) fn merged(object: &Value, more: &Value) -> Value {
     let mut fields = object.as_object().cloned().unwrap_or_default();
     fields.extend(more.as_object().cloned().unwrap_or_default());
     Value::Object(fields)

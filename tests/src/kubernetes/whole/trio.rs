@@ -36,14 +36,6 @@ impl Trio {
     /// # Errors
     /// When something does not come up; the text holds what the cluster says.
     pub fn raise(lab: &Lab, proxies: ProxyMode) -> Result<Self> {
-        Self::raise_with(lab, proxies, "")
-    }
-
-    /// [`Trio::raise`] with more values for the chart, lines of YAML.
-    ///
-    /// # Errors
-    /// As [`Trio::raise`].
-    pub fn raise_with(lab: &Lab, proxies: ProxyMode, values: &str) -> Result<Self> {
         let cluster = Whole::raise(lab, proxies)?;
         let watch = Watch::start(lab)?;
         cluster.import_sotto(cluster.control())?;
@@ -51,7 +43,7 @@ impl Trio {
         cluster.import_sotto(&alice)?;
         let bob = cluster.node(lab, "bob", 2)?;
         cluster.import_sotto(&bob)?;
-        cluster.install_sotto(values)?;
+        cluster.install_sotto("")?;
         cluster.install_dns()?;
         cluster.are_ready(&[CONTROL, "alice", "bob"])?;
         cluster.has_dns()?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::super::text;
-use super::space::{Space, TOOLS};
+use super::space::{Space, TOOLS, merged, of_family};
 use crate::wait;
 
 /// From a Service's creation, or a change of its pods, to kube-proxies that know: a second as a rule.
@@ -43,8 +43,7 @@ impl Space<'_> {
         container: &Value,
         spec: &Value,
     ) -> Result<()> {
-        let mut all = web_container(port);
-        merge(&mut all, container);
+        let all = merged(&web_container(port), container);
         self.pod(name, node, &all, spec)
     }
 
@@ -54,7 +53,7 @@ impl Space<'_> {
     /// # Errors
     /// What the API server says.
     pub fn service(&self, name: &str, app: &str, more: &Value) -> Result<()> {
-        let mut spec = json!({
+        let spec = json!({
             "selector": {"app": app},
             "ipFamilyPolicy": "RequireDualStack",
             "ports": [
@@ -62,7 +61,7 @@ impl Space<'_> {
                 {"name": "udp", "port": 81, "targetPort": 8081, "protocol": "UDP"},
             ],
         });
-        merge(&mut spec, more);
+        let spec = merged(&spec, more);
         let metadata = json!({"name": name});
         let service =
             json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
@@ -78,12 +77,8 @@ impl Space<'_> {
         let addresses = service
             .pointer("/spec/clusterIPs")
             .and_then(Value::as_array);
-        let texts = addresses.into_iter().flatten().filter_map(Value::as_str);
-        let mut of_family = texts.filter(|address| address.contains(':') == ipv6);
-        of_family
-            .next()
-            .map(str::to_owned)
-            .context("no such address")
+        let texts = addresses.into_iter().flatten();
+        of_family(texts.filter_map(Value::as_str), ipv6)
     }
 
     /// The port that a Service has on nodes; `port` is its index.
@@ -146,11 +141,5 @@ pub fn url(address: &str, port: u16, path: &str) -> String {
         format!("http://[{address}]:{port}{path}")
     } else {
         format!("http://{address}:{port}{path}")
-    }
-}
-
-fn merge(into: &mut Value, more: &Value) {
-    if let (Some(into), Some(more)) = (into.as_object_mut(), more.as_object()) {
-        into.extend(more.clone());
     }
 }
