@@ -11,6 +11,7 @@ use crate::config::Store;
 use crate::credentials::Renewal;
 use crate::enrol::Ask;
 use crate::io::random;
+use crate::keys;
 use crate::sample::{self, NOW, SampleNode};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -49,6 +50,22 @@ fn kl01_a_pod_asks_as_the_node_of_its_token_without_addresses_or_join_token() {
     assert!(request.token.is_none() && asked.addresses().is_empty());
     assert_eq!(asked.identity().uid, uid);
     assert_eq!(*asked.key(), daemon.credentials.identity.key.public());
+}
+
+#[test]
+fn nl05_a_token_of_a_node_made_again_is_seen_and_one_that_cannot_be_read_says_nothing() {
+    let (mut world, uid) = pod_world();
+    let is_replaced = |world: &World| keys::is_replaced(&world.config, Some(&uid));
+    assert!(!is_replaced(&world));
+
+    in_a_pod(&mut world, NodeUid::generate(&mut random::system()));
+    assert!(is_replaced(&world));
+
+    let token = world.directory.path().join("bound-token");
+    std::fs::write(&token, "cut").unwrap();
+    assert!(!is_replaced(&world));
+    std::fs::remove_file(token).unwrap();
+    assert!(!is_replaced(&world));
 }
 
 #[test]
