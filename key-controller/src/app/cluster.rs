@@ -163,6 +163,7 @@ async fn lead(
         tokio::select! {
             () = changes.changed() => {}
             _ = policies.changed() => {}
+            () = Pace::until_asking(&controller) => {}
             () = lost(standing.clone()) => {}
         }
     }

@@ -63,6 +63,7 @@ pub(super) async fn serve(
         tokio::select! {
             () = changes.changed(), if is_whole => {}
             () = ledger_changed, if is_whole => {}
+            () = Pace::until_asking(&controller), if is_whole => {}
             () = tokio::time::sleep(RETRY_AFTER), if !is_whole => {}
             () = ended.wait() => break,
         }

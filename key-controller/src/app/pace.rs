@@ -1,10 +1,12 @@
 //! How a step's outcome sets the pace of the next one, and what is said of steps that fail.
 
+use std::future::pending;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use cluster_store::ClusterStore;
 use service_log::{Once, chain};
+use tokio::time::sleep_until;
 use tracing::{error, info};
 
 use super::{now, random};
@@ -69,6 +71,14 @@ impl Pace {
                 Ok(Stepped::Unfinished)
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends when a question is due that the last step put off.
+    pub(super) async fn until_asking<S: ClusterStore>(controller: &Controller<S>) {
+        match controller.asks_at() {
+            Some(at) => sleep_until(at.into()).await,
+            None => pending().await,
         }
     }
 

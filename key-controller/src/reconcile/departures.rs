@@ -29,6 +29,8 @@ const MOST_ASKED: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Departures {
     asked: Option<Instant>,
+    /// When to ask again, if a step came too early for that: what woke it may be a Node that went.
+    put_off: Option<Instant>,
     /// Who was asked for last.
     last: Option<NodeUid>,
     alarmed: Option<Instant>,
@@ -81,8 +83,9 @@ impl<S: ClusterStore> Controller<S> {
         ledger: &Ledger,
         now: UnixTime,
     ) -> Result<Option<Absent>, StoreError> {
-        let is_due = |last: Instant| last.elapsed() >= ASK_EVERY;
-        if !self.departures.asked.is_none_or(is_due) {
+        let due = self.departures.asked.map(|last| last + ASK_EVERY);
+        self.departures.put_off = due.filter(|due| *due > Instant::now());
+        if self.departures.put_off.is_some() {
             return Ok(None);
         }
         let is_named = |until| ledger.revocations.names(until);
@@ -105,6 +108,11 @@ impl<S: ClusterStore> Controller<S> {
         self.departures.asked = Some(Instant::now());
         let gone = gone.into_iter().collect();
         Ok(Some(Absent { gone, unasked }))
+    }
+
+    /// When the next step is due, whatever changes until then: the last one did not ask who is gone.
+    pub(crate) fn asks_at(&self) -> Option<Instant> {
+        self.departures.put_off
     }
 
     /// Which of these have a Node now. Of more than are asked for in one look the rest has none yet,

@@ -37,6 +37,25 @@ async fn aw08_a_node_that_cannot_be_asked_for_keeps_no_request_waiting_and_is_no
 }
 
 #[tokio::test]
+async fn a_node_that_goes_just_after_a_question_is_asked_for_two_seconds_later() {
+    let (scene, mut controller) = three_nodes().await;
+    scene.step(&mut controller).await;
+    assert_eq!(controller.asks_at(), None);
+    scene.store.set_gone(vec![identity(1).uid]);
+
+    scene.step(&mut controller).await;
+
+    assert_eq!(scene.list().entries, []);
+    let at = controller.asks_at().expect("a question was put off");
+    assert!(at <= std::time::Instant::now() + std::time::Duration::from_secs(2));
+
+    controller.departures.forget_when();
+    scene.step(&mut controller).await;
+    assert!(!scene.list().entries.is_empty());
+    assert_eq!(controller.asks_at(), None);
+}
+
+#[tokio::test]
 async fn a_store_that_can_tell_of_no_node_ends_the_step() {
     let (scene, mut controller) = three_nodes().await;
     scene.store.set_gone(vec![identity(1).uid]);
