@@ -16,13 +16,14 @@ SIM := crates/tunnel-core-sim/Cargo.toml
 VECTORS := crates/tunnel-core/tests/vectors/key_schedule
 export PATH := $(CACHE)/tools/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help needs-root setup build check gen images whole test test-netns test-api sim proofs demo demo-kubernetes cluster cluster-down test-cluster matrix bench bench-cni bench-pods bench-kubernetes soak clean
+.PHONY: help needs-root setup build check gen images whole test test-netns test-api sim proofs demo demo-kubernetes cluster cluster-down cluster-eve test-cluster matrix bench bench-cni bench-pods bench-kubernetes soak clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo        the story: two nodes, Eve, Mallory, a killed daemon (about a minute after the build)"
 	@echo "make demo-kubernetes  the same story with a Kubernetes API server as the store"
 	@echo "make cluster     a whole Kubernetes with Sotto on this machine, until make cluster-down"
+	@echo "make cluster-eve what somebody reads on the switch between the nodes of that cluster"
 	@echo "make test        build and run every test"
 	@echo "make check       format, lints, docs, licences and bans, the tidy test"
 	@echo "make test-netns  only the tests of real programs in network namespaces"
@@ -118,13 +119,16 @@ cluster: whole
 cluster-down:
 	@if [ -x $(TARGET)/debug/cluster ]; then $(TARGET)/debug/cluster down; else echo "No cluster stands."; fi
 
+cluster-eve:
+	@if [ -x $(TARGET)/debug/cluster ]; then $(TARGET)/debug/cluster eve $(EVE); else echo "No cluster stands: make cluster" >&2; exit 1; fi
+
 test-cluster: whole
 	@$(STAGE) "tests on a whole Kubernetes" env SOTTO_KUBERNETES=$(NEWEST) cargo test --locked --workspace --test cluster
 
 sim: setup
 	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
 
-demo demo-kubernetes cluster test-cluster test-netns test-api bench-cni bench-pods bench-kubernetes soak: needs-root
+demo demo-kubernetes cluster cluster-eve test-cluster test-netns test-api bench-cni bench-pods bench-kubernetes soak: needs-root
 
 needs-root:
 	@[ "$$(id -u)" = 0 ] || { echo "namespaces, tun and nft need root: run sudo make $(MAKECMDGOALS)" >&2; exit 1; }

@@ -92,6 +92,9 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// The name of a program's first lab.
+    pub(crate) const FIRST: &str = "so-0";
+
     /// Builds a switch without machines.
     ///
     /// # Errors

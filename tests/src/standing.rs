@@ -5,6 +5,7 @@
 //! a kubeconfig for this machine's `kubectl`, which reaches the API server by a port on loopback.
 
 mod doorway;
+mod eve;
 
 use std::fs::File;
 use std::io::Write;
@@ -86,6 +87,18 @@ pub fn down() -> Result<()> {
     Ok(())
 }
 
+/// Listens on the switch between the hosts, by these arguments of `tcpdump`; returns only if it cannot.
+///
+/// # Errors
+/// When no cluster stands.
+pub fn eve(arguments: &[String]) -> Result<()> {
+    let holder = holder(&folder()?);
+    eve::listen(
+        holder.context("no cluster stands: make cluster")?,
+        arguments,
+    )
+}
+
 /// Holds a cluster up until a signal ends it.
 ///
 /// # Errors
@@ -125,7 +138,7 @@ fn show_progress(folder: &Path, shown: usize) -> usize {
 fn show_use(folder: &Path) -> Result<()> {
     let version = crate::kubernetes::version();
     println!(
-        "\nexport KUBECONFIG={}\nexport PATH={}:$PATH  # kubectl {version}, if you have none\nkubectl get nodes",
+        "\nexport KUBECONFIG={}\nexport PATH={}:$PATH  # kubectl {version}, if you have none\nkubectl get nodes\nmake cluster-eve  # what somebody reads on the switch between the nodes",
         folder.join("kubeconfig").display(),
         Path::new(&binary(&format!("{version}/kubectl"))?)
             .parent()

@@ -19,6 +19,12 @@ enum Verb {
     Up,
     /// Takes it down; nothing is left behind.
     Down,
+    /// Shows what crosses the switch between the nodes, until Ctrl-C.
+    Eve {
+        /// Instead of `-A` and a filter that leaves the control plane out: arguments of tcpdump.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        tcpdump: Vec<String>,
+    },
     /// Holds it up, in the foreground.
     #[command(hide = true)]
     Hold,
@@ -35,9 +41,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    match arguments.verb {
+    match &arguments.verb {
         Verb::Up => standing::up(),
         Verb::Down => standing::down(),
+        Verb::Eve { tcpdump } => standing::eve(tcpdump),
         Verb::Hold => standing::hold(),
     }
 }
