@@ -54,6 +54,7 @@ pub fn run(time: Duration) -> Result<Soak> {
     let pods = load.pods();
     drop(space);
     trio.cluster.has_no_namespace("soak")?;
+    trio.is_at_rest()?;
     trio.nothing_leaked()?;
     Ok(Soak {
         samples,
