@@ -1,21 +1,30 @@
 //! Ports of a node that a pod asks for: who is led to the pod by them, and who must not be.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
 use sotto_tests::case::Case;
 use sotto_tests::cases;
-use sotto_tests::kubernetes::whole::{Space, Trio, WEB_PORT, url};
-use sotto_tests::lab::{Host, Lab, Place};
+use sotto_tests::kubernetes::whole::{Space, TOOLS, Trio, WEB_PORT, url};
+use sotto_tests::lab::{Host, Lab, Place, Process};
+use sotto_tests::wait;
 
+use super::large::{ECHO, FLOW};
 use super::reach::eventually;
 use crate::outside::{World, fetch};
 use crate::shared;
 
 /// The port of a node; a pod elsewhere and a server in the world have the same.
 const PORT: u16 = 18_080;
+const UDP_PORT: u16 = 18_081;
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn cases() -> Vec<Case> {
-    cases![cn24_a_host_port_takes_only_what_is_meant_for_its_node,]
+    cases![
+        cn24_a_host_port_takes_only_what_is_meant_for_its_node,
+        cn24_a_pod_that_takes_over_a_host_port_gets_the_old_one_s_datagrams,
+    ]
 }
 
 fn cn24_a_host_port_takes_only_what_is_meant_for_its_node(_: &Lab) -> Result<()> {
@@ -77,4 +86,36 @@ pub(super) fn only_the_nodes_own(trio: &Trio, space: &Space<'_>, outside: &Place
 
 fn address(host: &Host, ipv6: bool) -> String {
     if ipv6 { host.ipv6() } else { host.ipv4() }
+}
+
+fn cn24_a_pod_that_takes_over_a_host_port_gets_the_old_one_s_datagrams(_: &Lab) -> Result<()> {
+    shared::with(|lab, trio| {
+        let space = trio.cluster.space("host-port-udp")?;
+        let outside = lab.station("host-port-udp-client", 213)?;
+        // One flow in each family all the while: what is tracked of it never ends by itself.
+        let flow = |family: u8, address: &str| {
+            let (from, to) = (format!("444{family}"), UDP_PORT.to_string());
+            let text = format!("over-{family}");
+            let arguments = ["-e", FLOW, &from, address, &to, &text];
+            outside.spawn(&format!("flow-{family}"), "perl", &arguments)
+        };
+        let flows = [flow(4, &trio.alice.ipv4())?, flow(6, &trio.alice.ipv6())?];
+        for name in ["first", "second"] {
+            udp_pod(&space, name)?;
+            wait::until(&format!("datagrams at the {name} pod"), LIMIT, || {
+                let log = space.kubectl(&["logs", name]).unwrap_or_default();
+                log.contains("over-4") && log.contains("over-6")
+            })?;
+            space.delete(&["pod", name])?;
+        }
+        // That they ran to the end: a flow begun anew would prove nothing.
+        flows.iter().try_for_each(Process::kill9)
+    })
+}
+
+fn udp_pod(space: &Space<'_>, name: &str) -> Result<()> {
+    let ports = json!([{"containerPort": 8081, "hostPort": UDP_PORT, "protocol": "UDP"}]);
+    let command = ["perl", "-e", ECHO, "8081"];
+    let container = json!({"image": TOOLS, "command": command, "ports": ports});
+    space.pod(name, "alice", &container, &json!({}))
 }
