@@ -2,6 +2,7 @@
 
 mod endings;
 mod host_port;
+mod iptables;
 mod jobs;
 mod large;
 mod names;
@@ -15,6 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let modules = [
         reach::cases(),
         host_port::cases(),
+        iptables::cases(),
         names::cases(),
         nodes::cases(),
         jobs::cases(),

@@ -75,7 +75,7 @@ fn datagrams_of_60_kb_arrive_whole_by_address_and_by_service(_: &Lab) -> Result<
 }
 
 /// From the pod `client` to a pod on Bob, by its address and by a Service.
-fn large_datagrams(space: &Space<'_>) -> Result<()> {
+pub(super) fn large_datagrams(space: &Space<'_>) -> Result<()> {
     let container = json!({"image": TOOLS, "command": ["perl", "-e", ECHO, "8081"]});
     space.pod("echo", "bob", &container, &json!({}))?;
     space.service("echo", "echo", &json!({}))?;
