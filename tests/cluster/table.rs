@@ -216,7 +216,7 @@ fn ask(stage: &Stage<'_>, eve: &Eve, row: &'static Row, ipv6: bool) -> Result<As
 
 impl Eve {
     fn tunnel_packets(&self) -> Result<u64> {
-        Ok(self.switch.so_far().wire()?.tunnel_packets())
+        Ok(self.switch.so_far()?.wire()?.tunnel_packets())
     }
 }
 

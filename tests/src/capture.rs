@@ -81,19 +81,34 @@ impl Capture {
         self.settle()?;
         self.tcpdump.signal(Signal::SIGINT)?;
         self.tcpdump.wait()?;
-        let log = self.tcpdump.log();
-        ensure!(
-            log.contains("0 packets dropped by kernel"),
-            "tcpdump lost packets, so its file proves nothing: {log}"
-        );
+        self.lost_nothing()?;
         Ok(Recording { file: self.file })
     }
 
-    /// What was written so far.
-    pub fn so_far(&self) -> Recording {
-        Recording {
+    /// What was written so far, once `tcpdump` has caught up.
+    ///
+    /// # Errors
+    /// When `tcpdump` has ended, or packets were lost to the capture: it proves nothing then.
+    pub fn so_far(&self) -> Result<Recording> {
+        self.settle()?;
+        let told = || losses(&self.tcpdump.log()).count();
+        let before = told();
+        // It then says what it saw and lost, as at its end.
+        self.tcpdump.signal(Signal::SIGUSR1)?;
+        wait::until("tcpdump to say what it lost", LIMIT, || told() > before)?;
+        self.lost_nothing()?;
+        Ok(Recording {
             file: self.file.clone(),
-        }
+        })
+    }
+
+    fn lost_nothing(&self) -> Result<()> {
+        let log = self.tcpdump.log();
+        ensure!(
+            losses(&log).last() == Some("0"),
+            "tcpdump lost packets, so its file proves nothing: {log}"
+        );
+        Ok(())
     }
 
     fn settle(&self) -> Result<()> {
@@ -145,6 +160,12 @@ impl Recording {
             .with_context(|| format!("read capture {}", self.file.display()))?;
         packets(&bytes)
     }
+}
+
+/// How many packets it lost, as often as it told.
+fn losses(log: &str) -> impl Iterator<Item = &str> {
+    let told = log.match_indices(" packets dropped by kernel");
+    told.filter_map(|(at, _)| log.get(..at)?.split_whitespace().last())
 }
 
 /// Each slot of the ring is as long as the longest frame: few long ones are soon full.

@@ -16,6 +16,8 @@ use sample::{Part, Sample};
 
 /// Between two looks at memory and descriptors.
 const PERIOD: Duration = Duration::from_secs(20);
+/// The shortest run that can be judged, in minutes: three looks in each third.
+pub const SHORTEST: u64 = 3;
 /// A part may be larger in the last third than in the middle one by this share, and this many KiB: an
 /// allocator's arenas come and go.
 const GROWTH: (f64, u64) = (1.05, 2048);
@@ -30,7 +32,7 @@ pub struct Soak {
     megabytes: usize,
 }
 
-/// Runs it for a time on a cluster of its own.
+/// Runs it for a time on a cluster of its own; shorter than [`SHORTEST`] its thirds tell nothing.
 ///
 /// # Errors
 /// When the cluster does not come up, or something leaked or was lost.
@@ -83,6 +85,12 @@ impl Soak {
             "there was no traffic"
         );
         for part in Part::ALL {
+            let mut processes = self.samples.iter().map(|sample| sample.of(part).process);
+            let first = processes.next();
+            ensure!(
+                processes.all(|process| Some(process) == first),
+                "{part} was started anew"
+            );
             let (middle, end) = (self.third(1, part), self.third(2, part));
             let allowed = (middle.0 as f64 * GROWTH.0) as u64 + GROWTH.1;
             ensure!(
@@ -105,8 +113,10 @@ impl Soak {
     fn third(&self, which: usize, part: Part) -> (u64, u64) {
         let third = self.samples.len() / 3;
         let samples = self.samples.iter().skip(which * third).take(third.max(1));
-        let (mut memory, mut descriptors): (Vec<u64>, Vec<u64>) =
-            samples.map(|sample| sample.of(part)).unzip();
+        let (mut memory, mut descriptors): (Vec<u64>, Vec<u64>) = samples
+            .map(|sample| sample.of(part))
+            .map(|size| (size.memory, size.descriptors))
+            .unzip();
         (median(&mut memory), median(&mut descriptors))
     }
 

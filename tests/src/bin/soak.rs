@@ -10,8 +10,8 @@ use sotto_tests::{isolation, soak};
 /// Runs pods and traffic for a time and says whether anything leaked, was lost or grew.
 #[derive(Parser)]
 struct Arguments {
-    /// Minutes.
-    #[arg(long, default_value_t = 30)]
+    /// Minutes; from three on growth can be seen.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(soak::SHORTEST..))]
     minutes: u64,
 }
 

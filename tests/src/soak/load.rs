@@ -1,9 +1,12 @@
 //! Traffic whose amount changes, and pods that come and go.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::kubernetes::whole::{Space, TOOLS};
+use crate::wait;
 
 /// Small requests through a Service, one after the other, once it is there; each that fails is a line.
 const ASKING: &str =
@@ -12,10 +15,13 @@ const ASKING: &str =
   curl -sf -m 10 http://server:8080/echo?msg=$n >/dev/null || echo FAILED $n with $? at $(date +%T)
   n=$((n+1)); echo $n >/tmp/requests; sleep 0.05; done";
 
-/// Downloads at rates from slow to as fast as it goes, ten seconds each.
+/// Downloads at rates from slow to as fast as it goes, cut off after ten seconds each.
 const PULLING: &str = "m=0; while :; do for rate in 200K 20M 1M 10G 5M; do
   bytes=$(curl -s -m 10 --limit-rate $rate -o /dev/null -w '%{size_download}' http://pages/zero || true)
   m=$((m + ${bytes:-0} / 1000000)); echo $m >/tmp/megabytes; done; done";
+
+/// How long a Job may take; some seconds on two cores.
+const JOB_LIMIT: Duration = Duration::from_secs(120);
 
 /// Jobs' sizes, one after the other.
 const CROWDS: [usize; 4] = [3, 12, 1, 6];
@@ -24,6 +30,8 @@ pub(super) struct Load<'a> {
     space: &'a Space<'a>,
     jobs: usize,
     pods: usize,
+    /// Requests and megabytes at the last look.
+    last: (usize, usize),
 }
 
 impl<'a> Load<'a> {
@@ -40,12 +48,17 @@ impl<'a> Load<'a> {
             space,
             jobs: 0,
             pods: 0,
+            last: (0, 0),
         })
     }
 
-    /// Starts a Job whose pods each ask the server once and end; the one before is removed.
+    /// Makes sure that traffic went on and that the last Job's pods each had their answer; starts the next.
     pub(super) fn churn(&mut self) -> Result<()> {
-        let count = CROWDS.get(self.jobs % CROWDS.len()).copied().unwrap_or(1);
+        if self.jobs > 0 {
+            self.goes_on()?;
+            self.finish_job()?;
+        }
+        let count = crowd(self.jobs);
         let container = json!({
             "name": "main", "image": TOOLS,
             "command": ["bash", "-c", "curl -sf -m 20 http://server:8080/hostname"],
@@ -54,14 +67,47 @@ impl<'a> Load<'a> {
             "apiVersion": "batch/v1", "kind": "Job",
             "metadata": {"name": format!("crowd-{}", self.jobs)},
             "spec": {
-                "completions": count, "parallelism": count, "ttlSecondsAfterFinished": 5,
+                "completions": count, "parallelism": count, "backoffLimit": 0,
                 "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
             },
         });
         self.space.create(&job.to_string())?;
         self.jobs += 1;
-        self.pods += count;
         Ok(())
+    }
+
+    fn goes_on(&mut self) -> Result<()> {
+        let (requests, _, megabytes) = self.count()?;
+        ensure!(
+            requests > self.last.0 && megabytes > self.last.1,
+            "traffic stands still at {requests} requests and {megabytes} MB"
+        );
+        self.last = (requests, megabytes);
+        Ok(())
+    }
+
+    /// Waits until each pod of the last Job has succeeded, and removes it.
+    fn finish_job(&mut self) -> Result<()> {
+        let name = format!("crowd-{}", self.jobs - 1);
+        let job = ["job", name.as_str()];
+        let mut succeeded = 0;
+        wait::until(&format!("{name} to end"), JOB_LIMIT, || {
+            let Ok(job) = self.space.read(&job) else {
+                return false;
+            };
+            let count = |of: &str| job.pointer(of).and_then(serde_json::Value::as_u64);
+            succeeded = count("/status/succeeded").unwrap_or(0);
+            count("/status/failed").is_some() || count("/spec/completions") == Some(succeeded)
+        })?;
+        let wanted = crowd(self.jobs - 1);
+        ensure!(
+            usize::try_from(succeeded)? == wanted,
+            "{succeeded} of {wanted} pods of {name} had an answer"
+        );
+        self.pods += wanted;
+        self.space
+            .kubectl(&["delete", "job", &name, "--wait=false"])
+            .map(drop)
     }
 
     /// Pods that came and went so far.
@@ -78,4 +124,8 @@ impl<'a> Load<'a> {
         let failed = failed.map(str::to_owned).collect();
         Ok((requests.trim().parse()?, failed, megabytes.trim().parse()?))
     }
+}
+
+fn crowd(job: usize) -> usize {
+    CROWDS.get(job % CROWDS.len()).copied().unwrap_or(1)
 }

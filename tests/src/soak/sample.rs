@@ -29,7 +29,7 @@ impl Part {
             Self::DaemonOfControl => (CONTROL, "sotto-node"),
             Self::DaemonOfAlice => ("alice", "sotto-node"),
             Self::DaemonOfBob => ("bob", "sotto-node"),
-            Self::Controller => (CONTROL, "sotto-controlle"),
+            Self::Controller => (CONTROL, "sotto-controller"),
         }
     }
 }
@@ -37,7 +37,6 @@ impl Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (host, program) = self.host_and_program();
-        let program = program.replace("controlle", "controller");
         write!(f, "{program} on {host}")
     }
 }
@@ -45,16 +44,30 @@ impl fmt::Display for Part {
 #[derive(Debug)]
 pub(super) struct Sample {
     at: Duration,
-    /// Resident KiB and open descriptors, in the order of [`Part::ALL`].
-    parts: Vec<(u64, u64)>,
+    /// In the order of [`Part::ALL`].
+    parts: Vec<Size>,
 }
+
+/// A process and its size.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Size {
+    pub(super) process: u64,
+    /// Resident, in KiB.
+    pub(super) memory: u64,
+    /// Open ones.
+    pub(super) descriptors: u64,
+}
+
+/// The kernel knows a program by so many bytes of its name.
+const NAME: usize = 15;
 
 impl Sample {
     pub(super) fn take(trio: &Trio, at: Duration) -> Result<Self> {
-        let read = |part: Part| -> Result<(u64, u64)> {
+        let read = |part: Part| -> Result<Size> {
             let (host, program) = part.host_and_program();
+            let program = program.get(..NAME).unwrap_or(program);
             let said = trio.host(host)?.place()?.shell(&format!(
-                "pid=$(pgrep -x {program})
+                "pid=$(pgrep -x {program}); echo $pid
                 sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$pid/status
                 ls /proc/$pid/fd | wc -l"
             ))?;
@@ -65,13 +78,17 @@ impl Sample {
                     .context("a number is missing")?
                     .context("no number")
             };
-            Ok((next()?, next()?))
+            Ok(Size {
+                process: next()?,
+                memory: next()?,
+                descriptors: next()?,
+            })
         };
         let parts = Part::ALL.map(read).into_iter().collect::<Result<_>>()?;
         Ok(Self { at, parts })
     }
 
-    pub(super) fn of(&self, part: Part) -> (u64, u64) {
+    pub(super) fn of(&self, part: Part) -> Size {
         let place = Part::ALL.iter().position(|it| *it == part);
         let found = place.and_then(|place| self.parts.get(place));
         found.copied().unwrap_or_default()
@@ -79,8 +96,8 @@ impl Sample {
 
     pub(super) fn line(&self) -> String {
         let parts = Part::ALL.map(|part| {
-            let (memory, descriptors) = self.of(part);
-            format!("{part} {memory} KiB, {descriptors} files")
+            let size = self.of(part);
+            format!("{part} {} KiB, {} files", size.memory, size.descriptors)
         });
         format!("{:5} s  {}", self.at.as_secs(), parts.join("; "))
     }

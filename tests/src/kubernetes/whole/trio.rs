@@ -87,9 +87,9 @@ impl Watch {
     /// Makes sure that Eve saw no packet from or to a pod or a Service outside of a tunnel.
     ///
     /// # Errors
-    /// When she did.
+    /// When she did, or cannot say.
     pub fn saw_nothing(&self) -> Result<()> {
-        let seen = self.0.so_far().packets()?;
+        let seen = self.0.so_far()?.packets()?;
         ensure!(
             seen.is_empty(),
             "Eve saw {} packets of pods in clear, the first: {:?}",
@@ -104,6 +104,6 @@ impl Watch {
     /// # Errors
     /// When the capture cannot be read.
     pub fn packets(&self) -> Result<usize> {
-        Ok(self.0.so_far().packets()?.len())
+        Ok(self.0.so_far()?.packets()?.len())
     }
 }
