@@ -128,7 +128,7 @@ test-cluster: whole
 sim: setup
 	@$(STAGE) "simulator" cargo test --locked --release --manifest-path $(SIM) --target-dir $(TARGET)/simulator
 
-demo demo-kubernetes cluster cluster-eve test-cluster test-netns test-api bench-cni bench-pods bench-kubernetes soak: needs-root
+demo demo-kubernetes cluster cluster-down cluster-eve test-cluster test-netns test-api bench-cni bench-pods bench-kubernetes soak: needs-root
 
 needs-root:
 	@[ "$$(id -u)" = 0 ] || { echo "namespaces, tun and nft need root: run sudo make $(MAKECMDGOALS)" >&2; exit 1; }
@@ -158,7 +158,9 @@ bench-cni: setup
 soak: whole
 	@$(TARGET)/debug/soak $(SOAK)
 
+# With the images that a release would have, as the reference plugins are built.
 bench-pods: whole
+	@$(MAKE) --no-print-directory images
 	@$(TARGET)/debug/bench-pods $(BENCH)
 
 bench-kubernetes: setup

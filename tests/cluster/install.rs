@@ -109,9 +109,13 @@ fn helm_upgrade_with_the_same_values_changes_nothing(_: &Lab) -> Result<()> {
 
 fn the_daemons_memory_is_locked(_: &Lab) -> Result<()> {
     shared::with(|_, trio| {
-        let logs = ["logs", "daemonset/sotto-node", "--namespace", NAMESPACE];
-        let log = trio.cluster.api.kubectl(&logs)?;
-        ensure!(!log.contains("could not be locked"), "{log}");
+        for host in [trio.cluster.control(), &trio.alice, &trio.bob] {
+            let locked =
+                "sed -n 's/^VmLck:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$(pgrep -x sotto-node)/status";
+            let said = host.place()?.shell(locked)?;
+            let locked: u64 = said.trim().parse()?;
+            ensure!(locked > 0, "{} has no page locked", host.name());
+        }
         Ok(())
     })
 }

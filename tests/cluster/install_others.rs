@@ -8,7 +8,7 @@ use serde_json::Value;
 use sotto_tests::case::Case;
 use sotto_tests::cases;
 use sotto_tests::kubernetes::whole::{Space, Trio, Whole};
-use sotto_tests::kubernetes::{NAMESPACE, binary, text};
+use sotto_tests::kubernetes::{reference_plugin, text};
 use sotto_tests::lab::Lab;
 use sotto_tests::wait;
 
@@ -46,7 +46,7 @@ pub(crate) fn cases() -> Vec<Case> {
 fn dp19_a_network_in_force_keeps_its_node_until_its_file_goes(lab: &Lab) -> Result<()> {
     let (cluster, alice) = bare(lab)?;
     let machine = alice.place()?;
-    let plugins = binary("cni-plugins-1.9.1")?;
+    let plugins = reference_plugin("")?;
     machine.shell(&format!(
         "mkdir -p /opt/cni/bin; cp {plugins}/* /opt/cni/bin/"
     ))?;
@@ -56,8 +56,8 @@ fn dp19_a_network_in_force_keeps_its_node_until_its_file_goes(lab: &Lab) -> Resu
     machine.write("/etc/cni/other.conflist", OTHER)?;
     machine.shell(&format!("mv /etc/cni/other.conflist {file}"))?;
     wait::let_pass(OVERLOOKED_FOR);
-    ensure!(!is_ready(&cluster, "alice")?, "containerd noticed it");
-    machine.shell(&format!("touch {FOLDER}/x; rm {FOLDER}/x"))?;
+    ensure!(!cluster.is_ready("alice")?, "containerd noticed it");
+    alice.nudge_runtime()?;
     let started = Instant::now();
     becomes(&cluster, "alice", true, NOTICED_WITHIN)?;
     println!("cn19: {:?} after the nudge", started.elapsed());
@@ -125,7 +125,7 @@ fn dp19_a_configuration_that_comes_first_makes_the_node_not_ready_and_is_kept(
 ) -> Result<()> {
     shared::alone(|_, trio| {
         let first = Foreign::put(trio, "bob", "00-first.conflist", OTHER)?;
-        let plugins = binary("cni-plugins-1.9.1")?;
+        let plugins = reference_plugin("")?;
         let machine = trio.bob.place()?;
         machine.shell(&format!(
             "cp {plugins}/ptp {plugins}/host-local /opt/cni/bin/"
@@ -133,7 +133,7 @@ fn dp19_a_configuration_that_comes_first_makes_the_node_not_ready_and_is_kept(
         first.is_told("sorts before 00-sotto.conflist")?;
         let space = trio.cluster.space("first")?;
         // The runtime reads its folder anew when something goes: as after a restart.
-        machine.shell(&format!("touch {FOLDER}/x; rm {FOLDER}/x"))?;
+        trio.bob.nudge_runtime()?;
         space.shell_pod("theirs", "bob")?;
         let address = space.address("theirs", false)?;
         ensure!(address.starts_with(OTHER_PODS), "{address}");
@@ -186,7 +186,9 @@ impl<'a> Foreign<'a> {
         let cluster = &self.trio.cluster;
         event(cluster, self.node, why)?;
         wait::until("the daemon to be not ready", SHOWN_WITHIN, || {
-            daemon(cluster, self.node).is_ok_and(|pod| !is_pod_ready(&pod))
+            cluster
+                .daemon(self.node)
+                .is_ok_and(|pod| !is_pod_ready(&pod))
         })?;
         let (code, said) = cluster.sotto(&["doctor"])?;
         ensure!(code == 1 && said.contains(why), "{code}: {said}");
@@ -210,7 +212,7 @@ fn is_ours_again(cluster: &Whole, space: &Space<'_>, node: &str) -> Result<()> {
     wait::until(
         &format!("{node}'s daemon to be ready"),
         SHOWN_WITHIN,
-        || daemon(cluster, node).is_ok_and(|pod| is_pod_ready(&pod)),
+        || cluster.daemon(node).is_ok_and(|pod| is_pod_ready(&pod)),
     )?;
     becomes(cluster, node, true, SHOWN_WITHIN)?;
     space.shell_pod("ours", node)?;
@@ -232,24 +234,8 @@ fn event(cluster: &Whole, node: &str, why: &str) -> Result<()> {
 
 fn becomes(cluster: &Whole, node: &str, ready: bool, limit: Duration) -> Result<()> {
     wait::until(&format!("{node} to be Ready: {ready}"), limit, || {
-        is_ready(cluster, node).is_ok_and(|is| is == ready)
+        cluster.is_ready(node).is_ok_and(|is| is == ready)
     })
-}
-
-fn is_ready(cluster: &Whole, node: &str) -> Result<bool> {
-    let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
-    let said = cluster.api.kubectl(&["get", "node", node, "-o", ready])?;
-    Ok(said == "True")
-}
-
-fn daemon(cluster: &Whole, node: &str) -> Result<Value> {
-    let on_node = format!("spec.nodeName={node}");
-    let labelled = "--selector=app.kubernetes.io/name=sotto-node";
-    let pods = ["pods", "--namespace", NAMESPACE, labelled];
-    let selected = [&pods[..], &["--field-selector", &on_node]].concat();
-    let listed = cluster.api.read(&selected)?;
-    let pod = listed.pointer("/items/0").cloned();
-    pod.with_context(|| format!("no daemon on {node}"))
 }
 
 fn is_pod_ready(pod: &Value) -> bool {
@@ -258,7 +244,7 @@ fn is_pod_ready(pod: &Value) -> bool {
 }
 
 fn restarts(trio: &Trio) -> Result<String> {
-    let pod = daemon(&trio.cluster, "alice")?;
+    let pod = trio.cluster.daemon("alice")?;
     let count = pod.pointer("/status/containerStatuses/0/restartCount");
     let count = count.context("no restart count")?;
     Ok(format!("{} {count}", text(&pod, "/metadata/uid")?))

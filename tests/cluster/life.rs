@@ -11,10 +11,11 @@ mod runtime;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde_json::Value;
 use sotto_tests::case::Case;
-use sotto_tests::kubernetes::NAMESPACE;
 use sotto_tests::kubernetes::whole::{Space, Trio};
+use sotto_tests::kubernetes::{NAMESPACE, text};
 use sotto_tests::lab::{Host, Pod};
 
 /// How long a cluster of busy hosts may take for something that has no budget of its own.
@@ -44,18 +45,16 @@ fn pod_on(host: &Host, space: &Space<'_>, name: &str) -> Result<Pod> {
 }
 
 /// A value of a node's daemon's pod, by a path below it.
-fn of_daemon(trio: &Trio, node: &str, path: &str) -> Result<String> {
-    let selector = format!("--field-selector=spec.nodeName={node}");
-    let pods = ["get", "pods", "--namespace", NAMESPACE, &selector];
-    let daemons = "--selector=app.kubernetes.io/name=sotto-node";
-    let output = format!("--output=jsonpath={{.items[0]{path}}}");
-    let api = &trio.cluster.api;
-    api.kubectl(&[&pods[..], &[daemons, &output]].concat())
+fn of_daemon(trio: &Trio, node: &str, path: &str) -> Result<Value> {
+    let pod = trio.cluster.daemon(node)?;
+    let value = pod.pointer(path).cloned();
+    value.with_context(|| format!("{node}'s daemon has no {path}"))
 }
 
 /// Deletes a node's daemon's pod and waits until it is gone; another one takes its place.
 fn delete_daemon(trio: &Trio, node: &str) -> Result<()> {
-    let name = of_daemon(trio, node, ".metadata.name")?;
-    let delete = ["delete", "pod", &name, "--namespace", NAMESPACE];
+    let daemon = trio.cluster.daemon(node)?;
+    let name = text(&daemon, "/metadata/name")?;
+    let delete = ["delete", "pod", name, "--namespace", NAMESPACE];
     trio.cluster.api.kubectl(&delete).map(drop)
 }

@@ -4,9 +4,21 @@
 set -eu
 group=$1
 
-for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
+# Version 2 has one hierarchy, whose controllers each group hands down to those below it.
+hand_down() {
+  local controller
+  for controller in $(cat "$1/cgroup.controllers"); do echo "+$controller" >"$1/cgroup.subtree_control"; done
+}
+
+hierarchies=(/sys/fs/cgroup/*)
+[ ! -e /sys/fs/cgroup/cgroup.controllers ] || hierarchies=(/sys/fs/cgroup)
+for hierarchy in "${hierarchies[@]}"; do
   [ -e "$hierarchy/cgroup.procs" ] || continue
   mkdir -p "$hierarchy/$group"
+  if [ "$hierarchy" = /sys/fs/cgroup ]; then
+    hand_down "$hierarchy"
+    hand_down "$hierarchy/${group%/*}"
+  fi
   # What the host's last life left.
   find "$hierarchy/$group" -mindepth 1 -depth -type d -exec rmdir {} +
   if [ -e "$hierarchy/cpuset.cpus" ] && [ -e "$hierarchy/cgroup.clone_children" ]; then

@@ -179,6 +179,14 @@ impl ApiServer {
     }
 }
 
+/// Path of one of the reference CNI plugins.
+///
+/// # Errors
+/// When it was not built.
+pub fn reference_plugin(name: &str) -> Result<String> {
+    binary(&format!("cni-plugins-1.9.1/{name}"))
+}
+
 /// Path of a program that `tests/kubernetes/binaries.sh` builds.
 ///
 /// # Errors

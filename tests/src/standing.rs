@@ -27,21 +27,38 @@ use crate::{isolation, wait};
 const UP_LIMIT: Duration = Duration::from_secs(600);
 const DOWN_LIMIT: Duration = Duration::from_secs(60);
 
-/// Raises a cluster in the background and waits until it is ready, unless one stands.
+/// Raises a cluster in the background, unless one is there, and waits until it is ready.
 ///
 /// # Errors
-/// When it cannot be raised; the text holds the end of its log.
+/// When it cannot be raised; the text names its log, whose lines were shown.
 pub fn up() -> Result<()> {
     if let Some(reason) = isolation::refusal() {
         bail!("no cluster can be raised here: it {reason}");
     }
     let folder = folder()?;
     if let Some(pid) = holder(&folder) {
-        println!("The cluster stands already (process {pid}).");
-        return show_use(&folder);
+        println!("A cluster is there already (process {pid}).");
+    } else {
+        start_holding(&folder)?;
     }
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder)?;
+    let mut shown = 0;
+    let ready = wait::until_some("the cluster to be ready", UP_LIMIT, || {
+        shown = show_progress(&folder, shown);
+        let ready = folder.join("ready").exists();
+        (ready || holder(&folder).is_none()).then_some(ready)
+    });
+    show_progress(&folder, shown);
+    ensure!(
+        ready?,
+        "it ended; all it said is in {}",
+        folder.join("log").display()
+    );
+    show_use(&folder)
+}
+
+fn start_holding(folder: &Path) -> Result<()> {
+    let _ = std::fs::remove_dir_all(folder);
+    std::fs::create_dir_all(folder)?;
     let log = File::create(folder.join("log"))?;
     let mut holding = Command::new(std::env::current_exe()?);
     holding.arg("hold").stdin(Stdio::null());
@@ -49,22 +66,9 @@ pub fn up() -> Result<()> {
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0);
-    let mut holding = holding.spawn()?;
-    std::fs::write(folder.join("pid"), holding.id().to_string())?;
-    let mut shown = 0;
-    let ready = wait::until_some("the cluster to be ready", UP_LIMIT, || {
-        shown = show_progress(&folder, shown);
-        let ended = holding.try_wait().is_ok_and(|status| status.is_some());
-        let ready = folder.join("ready").exists();
-        (ready || ended).then_some(ready)
-    })?;
-    show_progress(&folder, shown);
-    ensure!(
-        ready,
-        "it ended; all it said is in {}",
-        folder.join("log").display()
-    );
-    show_use(&folder)
+    let pid = holding.spawn()?.id();
+    std::fs::write(folder.join("pid"), pid.to_string())?;
+    Ok(())
 }
 
 /// Takes the cluster down and waits until it is gone.

@@ -24,11 +24,11 @@ const BYTES: usize = 256 << 10;
 
 /// Leaves the daemon's group four megabytes, and fills them with what nobody can take back but by killing
 /// its largest process.
-const EXHAUST: &str = "
-group=/sys/fs/cgroup/memory$(sed -n 's/.*:memory:.*\\(\\/kubepods\\)/\\1/p' /proc/$(pgrep -xo sotto-node)/cgroup)
-echo $(($(cat $group/memory.usage_in_bytes) + 4194304)) >$group/memory.limit_in_bytes
-sh -c \"echo \\$\\$ >$group/cgroup.procs; exec dd if=/dev/zero of=/run/filler bs=64k count=160\" || true
-rm -f /run/filler";
+const EXHAUST: &str = r#"
+if [ -e $group/memory.max ]; then now=current limit=max; else now=usage_in_bytes limit=limit_in_bytes; fi
+echo $(($(cat $group/memory.$now) + 4194304)) >$group/memory.$limit
+sh -c "echo \$\$ >$group/cgroup.procs; exec dd if=/dev/zero of=/run/filler bs=64k count=160" || true
+rm -f /run/filler"#;
 
 pub(crate) fn cases() -> Vec<Case> {
     cases![
@@ -100,19 +100,19 @@ fn dp04_a_daemon_out_of_memory_leaks_nothing_and_is_back(_: &Lab) -> Result<()> 
         delete_daemon(trio, "bob")?;
         is_serving(trio, "bob")?;
         let load = talk.load()?;
-        trio.bob.place()?.shell(EXHAUST)?;
-        let restarts = ".status.containerStatuses[0].restartCount";
+        in_daemons_group(&trio.bob, "memory", EXHAUST)?;
+        let restarts = "/status/containerStatuses/0/restartCount";
         wait::until("the daemon to be started again", LIMIT, || {
-            of_daemon(trio, "bob", restarts).is_ok_and(|said| said == "1")
+            of_daemon(trio, "bob", restarts).is_ok_and(|said| said == 1)
         })?;
         talk.connection.carries(BYTES)?;
         drop(load);
         is_serving(trio, "bob")?;
-        let last = ".status.containerStatuses[0].lastState.terminated.reason";
+        let last = "/status/containerStatuses/0/lastState/terminated/reason";
         let reason = of_daemon(trio, "bob", last)?;
         ensure!(reason == "OOMKilled", "the daemon ended by {reason}");
         let restarts = of_daemon(trio, "bob", restarts)?;
-        ensure!(restarts == "1", "started again {restarts} times");
+        ensure!(restarts == 1, "started again {restarts} times");
         traffic::exchange_all(&talk.client, &talk.server, &Canary::new()?)?;
         trio.is_at_rest()
     })
@@ -160,10 +160,10 @@ fn nl18_a_daemon_with_a_tenth_of_a_core_agrees_in_time(_: &Lab) -> Result<()> {
         let third = pod(trio, &space, "third", "control")?;
         traffic::ping(&talk.client, third.ipv4()?, b"third")?;
         let streams = talk.count()?;
-        limit_processor(&trio.alice, "10000")?;
+        limit_processor(&trio.alice, 10_000)?;
         let agreed = agrees_with_a_new_bob(trio);
         let carried = talk.connection.carries(BYTES);
-        limit_processor(&trio.alice, "-1")?;
+        limit_processor(&trio.alice, -1)?;
         agreed.and(carried)?;
         for stream in streams {
             let counted = stream.stop()?;
@@ -200,17 +200,38 @@ fn is_up(host: &Host, peer: &str) -> bool {
     peer.is_some_and(|peer| peer.tunnel == TunnelStatus::Up)
 }
 
-/// Microseconds of processor time that a node's daemon may have in 100 000.
-fn limit_processor(host: &Host, quota: &str) -> Result<()> {
-    let group = r"$(sed -n 's/.*:cpu:.*\(\/kubepods\)/\1/p' /proc/$(pgrep -xo sotto-node)/cgroup)";
-    let line = format!("echo {quota} >/sys/fs/cgroup/cpu{group}/cpu.cfs_quota_us");
-    host.place()?.shell(&line).map(drop)
+/// Microseconds of processor time that a node's daemon may have in 100 000; -1 for all.
+fn limit_processor(host: &Host, quota: i32) -> Result<()> {
+    let version2 = if quota < 0 {
+        "max".to_owned()
+    } else {
+        quota.to_string()
+    };
+    in_daemons_group(
+        host,
+        "cpu",
+        &format!(
+            "if [ -e $group/cpu.max ]; then echo {version2} >$group/cpu.max
+            else echo {quota} >$group/cpu.cfs_quota_us; fi"
+        ),
+    )
+}
+
+/// Runs lines of shell that know the daemon's control group of a controller as `$group`.
+fn in_daemons_group(host: &Host, controller: &str, lines: &str) -> Result<()> {
+    // Version 2 has one hierarchy, without a name.
+    let find = format!(
+        r"controller={controller}; [ ! -e /sys/fs/cgroup/cgroup.controllers ] || controller=
+        group=/sys/fs/cgroup/$controller$(sed -n s/.*:$controller:.*'\(\/kubepods\)/\1/p' \
+          /proc/$(pgrep -xo sotto-node)/cgroup)"
+    );
+    host.place()?.shell(&format!("{find}\n{lines}")).map(drop)
 }
 
 /// Waits until a node's daemon is Ready.
 fn is_serving(trio: &Trio, node: &str) -> Result<()> {
-    let ready = ".status.containerStatuses[0].ready";
+    let ready = "/status/containerStatuses/0/ready";
     wait::until(&format!("{node}'s daemon to be Ready"), LIMIT, || {
-        of_daemon(trio, node, ready).is_ok_and(|said| said == "true")
+        of_daemon(trio, node, ready).is_ok_and(|said| said == true)
     })
 }

@@ -8,7 +8,7 @@ use sotto_tests::capture::Canary;
 use sotto_tests::case::Case;
 use sotto_tests::cases;
 use sotto_tests::kubernetes::whole::{AGNHOST, Space};
-use sotto_tests::lab::{Host, Lab};
+use sotto_tests::lab::Lab;
 use sotto_tests::traffic::{self, Connection, Stream};
 use sotto_tests::wait;
 
@@ -57,10 +57,12 @@ fn cn23_i4_a_runtime_killed_during_adds_loses_no_address(_: &Lab) -> Result<()> 
         space.shell_pod("client", "bob")?;
         crowd::create(&space, "alice", SOME)?;
         for _ in 0..3 {
-            let before = links(&trio.alice)?;
+            let before = trio.alice.pod_links()?.len();
             // All may be attached before it has died for the third time.
             wait::until("an ADD", LIMIT, || {
-                links(&trio.alice).is_ok_and(|now| now != before || now == SOME)
+                trio.alice
+                    .pod_links()
+                    .is_ok_and(|now| now.len() != before || now.len() == SOME)
             })?;
             trio.alice.kill_service("containerd")?;
         }
@@ -76,7 +78,7 @@ fn nl19_i4_a_drained_node_has_no_address_left(_: &Lab) -> Result<()> {
     shared::alone(|_, trio| {
         let space = trio.cluster.space("nl19")?;
         populate(&space)?;
-        let before = links(&trio.bob)?;
+        let before = trio.bob.pod_links()?.len();
         ensure!(before >= MANY, "only {before} pods have links");
         let started = Instant::now();
         let api = &trio.cluster.api;
@@ -84,7 +86,7 @@ fn nl19_i4_a_drained_node_has_no_address_left(_: &Lab) -> Result<()> {
         let drained = api.kubectl(&drain);
         let empty = drained.and_then(|_| {
             wait::until("bob to have no pod's link", DRAINED, || {
-                links(&trio.bob).is_ok_and(|now| now == 0)
+                trio.bob.pod_links().is_ok_and(|now| now.is_empty())
             })
         });
         let taken = started.elapsed();
@@ -119,10 +121,4 @@ fn populate(space: &Space<'_>) -> Result<()> {
     space.create(&many.to_string())?;
     let status = ["rollout", "status", "deployment/many", "--timeout=85s"];
     space.kubectl(&status).map(drop)
-}
-
-/// How many links of pods a host has.
-fn links(host: &Host) -> Result<usize> {
-    let links = ["-o", "link", "show", "group", "21331"];
-    Ok(host.place()?.run("ip", &links)?.lines().count())
 }

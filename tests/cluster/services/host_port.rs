@@ -7,7 +7,7 @@ use serde_json::json;
 use sotto_tests::case::Case;
 use sotto_tests::cases;
 use sotto_tests::kubernetes::whole::{Space, TOOLS, Trio, WEB_PORT, url};
-use sotto_tests::lab::{Host, Lab, Place, Process};
+use sotto_tests::lab::{Lab, Place, Process};
 use sotto_tests::wait;
 
 use super::large::{ECHO, FLOW};
@@ -42,7 +42,7 @@ fn cn24_a_host_port_takes_only_what_is_meant_for_its_node(_: &Lab) -> Result<()>
                 } else {
                     &trio.bob
                 };
-                let node = address(node, ipv6);
+                let node = node.address(ipv6);
                 ensure!(
                     said == format!("{node} /world\n"),
                     "{pod} was led to {said}"
@@ -62,7 +62,7 @@ pub(super) fn only_the_nodes_own(trio: &Trio, space: &Space<'_>, outside: &Place
     space.web_with("elsewhere", "bob", PORT, &none, &none)?;
     space.web_with("near", "alice", PORT, &none, &none)?;
     for ipv6 in [false, true] {
-        let (alice, bob) = (address(&trio.alice, ipv6), address(&trio.bob, ipv6));
+        let (alice, bob) = (trio.alice.address(ipv6), trio.bob.address(ipv6));
         let said = eventually(outside, &url(&alice, PORT, "/published"))?;
         ensure!(said.ends_with("/published\n"), "Alice answered {said}");
         let said = fetch(outside, &url(&bob, PORT, "/published"));
@@ -82,10 +82,6 @@ pub(super) fn only_the_nodes_own(trio: &Trio, space: &Space<'_>, outside: &Place
         "what was meant for others came to the pod: {log}"
     );
     Ok(())
-}
-
-fn address(host: &Host, ipv6: bool) -> String {
-    if ipv6 { host.ipv6() } else { host.ipv4() }
 }
 
 fn cn24_a_pod_that_takes_over_a_host_port_gets_the_old_one_s_datagrams(_: &Lab) -> Result<()> {

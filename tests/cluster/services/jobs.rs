@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use sotto_tests::case::Case;
 use sotto_tests::cases;
+use sotto_tests::kubernetes::whole::Space;
 use sotto_tests::kubernetes::whole::TOOLS;
-use sotto_tests::kubernetes::whole::{Space, Trio};
 use sotto_tests::lab::Lab;
 use sotto_tests::wait;
 
@@ -74,16 +74,12 @@ fn pd13_after_a_storm_of_short_lived_pods_the_pool_has_all_its_addresses(_: &Lab
         let other = trio.cluster.space("neighbour")?;
         other.web("web", "alice")?;
 
-        // Half of them are deleted as they start.
+        // They are deleted as they start.
         let grace = "--grace-period=0";
         let all = ["delete", "pods", "--all", "--force", grace, "--wait=false"];
         hostile.kubectl(&all)?;
         hostile.delete(&["pods", "--all"])?;
-        wait::until(
-            "each address to be free or of a living pod",
-            LIMIT,
-            || matches!((held(trio), living(trio)), (Ok(held), Ok(living)) if held == living),
-        )?;
+        trio.cluster.is_at_rest(&[&trio.alice])?;
         is_reachable(&other)
     })
 }
@@ -97,30 +93,6 @@ fn short_lived(number: usize) -> Value {
             "containers": [container],
         },
     })
-}
-
-/// IPv4 addresses that Alice's pool has given away.
-fn held(trio: &Trio) -> Result<BTreeSet<String>> {
-    let said = trio.alice.place()?.shell(
-        "grep -ho '\"10[.]244[.][0-9.]*\"' /run/sotto/pool/*/held/*.json | tr -d '\"' || true",
-    )?;
-    Ok(said.lines().map(str::to_owned).collect())
-}
-
-/// IPv4 addresses of the sandboxes' namespaces on Alice, by the routes that the kernel has to them.
-fn living(trio: &Trio) -> Result<BTreeSet<String>> {
-    let pods = trio.cluster.api.read(&[
-        "pods",
-        "--all-namespaces",
-        "--field-selector=spec.nodeName=alice,spec.hostNetwork=false",
-    ])?;
-    let pods = pods["items"].as_array().cloned().unwrap_or_default();
-    let runs = |pod: &&Value| pod["status"]["phase"] == "Running";
-    let addresses = pods.iter().filter(runs).map(|pod| &pod["status"]["podIP"]);
-    Ok(addresses
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect())
 }
 
 fn is_reachable(space: &Space<'_>) -> Result<()> {

@@ -34,17 +34,13 @@ fn dp13_a_host_network_pod_and_a_pod_elsewhere_reach_each_other(_: &Lab) -> Resu
         for ipv6 in [false, true] {
             let there = url(&space.address("pod", ipv6)?, WEB_PORT, "/to-pod");
             let said = space.fetch("host", &there)?;
-            let tun = tun_address(trio, ipv6)?;
+            let tun = trio.alice.tun_address(ipv6)?;
             ensure!(
                 said == format!("{tun} /to-pod\n"),
                 "Alice is seen as {said}"
             );
 
-            let (host, peer) = if ipv6 {
-                (trio.alice.ipv6(), trio.bob.ipv6())
-            } else {
-                (trio.alice.ipv4(), trio.bob.ipv4())
-            };
+            let (host, peer) = (trio.alice.address(ipv6), trio.bob.address(ipv6));
             let said = space.fetch("pod", &url(&host, HOST_PORT, "/to-host"))?;
             ensure!(
                 said == format!("{peer} /to-host\n"),
@@ -53,15 +49,6 @@ fn dp13_a_host_network_pod_and_a_pod_elsewhere_reach_each_other(_: &Lab) -> Resu
         }
         Ok(())
     })
-}
-
-fn tun_address(trio: &Trio, ipv6: bool) -> Result<String> {
-    let family = if ipv6 { "-6" } else { "-4" };
-    let said = trio.alice.place()?.shell(&format!(
-        "ip -o {family} address show sotto0 scope global | awk '{{print $4}}'"
-    ))?;
-    let address = said.trim().split('/').next().context("no address")?;
-    Ok(address.to_owned())
 }
 
 /// `agnhost webhook` on Bob, which denies everything; the API server is on the control plane's host.

@@ -86,9 +86,7 @@ pub(super) fn node_ports(
     let (all, local) = (space.node_port("all", 0)?, space.node_port("local", 0)?);
     for ipv6 in [false, true] {
         let at = |node: &str, port| -> Result<String> {
-            let host = trio.host(node)?;
-            let address = if ipv6 { host.ipv6() } else { host.ipv4() };
-            Ok(url(&address, port, "/port"))
+            Ok(url(&trio.host(node)?.address(ipv6), port, "/port"))
         };
         for node in ["control", "alice", "bob"] {
             let said = eventually(outside, &at(node, all)?)?;

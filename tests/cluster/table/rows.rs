@@ -90,11 +90,11 @@ pub(super) const ROWS: [Row; 21] = [
         asks(&s.client, &s.node_url("alice", HOST_PORT, q)?)
     }),
     row!("outside" => "pod's address", Dropped, Source::Nowhere, BOTH, |s, q| {
-        let (range, gateway) = if q.ipv6 {
-            ("fd00:10:244::/56", s.trio.alice.ipv6())
-        } else {
-            ("10.244.0.0/16", s.trio.alice.ipv4())
-        };
+        // She reaches what she may: that her question ends nowhere is the guard's doing.
+        let allowed = Question { path: "/", ..*q };
+        asks(&s.mallory, &s.node_url("alice", HOST_PORT, &allowed)?)?;
+        let gateway = s.trio.alice.address(q.ipv6);
+        let range = if q.ipv6 { "fd00:10:244::/56" } else { "10.244.0.0/16" };
         s.mallory.shell(&format!("ip route replace {range} via {gateway}"))?;
         let url = s.pod_url("near", q)?;
         Ok(asks(&s.mallory, &url).unwrap_or(Answer::Nothing))

@@ -81,7 +81,7 @@ impl<'a> Stage<'a> {
         question: &Question<'_>,
     ) -> Result<String> {
         Ok(url(
-            &self.node_address(node, question.ipv6)?,
+            &self.trio.host(node)?.address(question.ipv6),
             port,
             question.path,
         ))
@@ -96,29 +96,14 @@ impl<'a> Stage<'a> {
         self.node_url(node, self.space.node_port(service, 0)?, question)
     }
 
-    fn node_address(&self, node: &str, ipv6: bool) -> Result<String> {
-        let host = self.trio.host(node)?;
-        Ok(if ipv6 { host.ipv6() } else { host.ipv4() })
-    }
-
-    fn tun_address(&self, node: &str, ipv6: bool) -> Result<String> {
-        let family = if ipv6 { "-6" } else { "-4" };
-        let said = self.trio.host(node)?.place()?.run(
-            "ip",
-            &["-o", family, "address", "show", "sotto0", "scope", "global"],
-        )?;
-        let address = said.split_whitespace().nth(3).context("a tun address")?;
-        Ok(address.split('/').next().unwrap_or(address).to_owned())
-    }
-
     /// The address that a row's packets should come from.
     pub(super) fn address(&self, source: Source, ipv6: bool) -> Result<Option<String>> {
         Ok(Some(match source {
             Source::Pod => self.space.address("asking", ipv6)?,
-            Source::Node => self.node_address("alice", ipv6)?,
-            Source::Tun(node) => self.tun_address(node, ipv6)?,
-            Source::Local(node) if ipv6 => self.tun_address(node, ipv6)?,
-            Source::Local(node) => self.node_address(node, ipv6)?,
+            Source::Node => self.trio.alice.address(ipv6),
+            Source::Tun(node) => self.trio.host(node)?.tun_address(ipv6)?,
+            Source::Local(node) if ipv6 => self.trio.host(node)?.tun_address(ipv6)?,
+            Source::Local(node) => self.trio.host(node)?.address(ipv6),
             Source::Client if ipv6 => format!("2001:db8::{CLIENT:x}"),
             Source::Client => format!("198.51.100.{CLIENT}"),
             Source::Nowhere => return Ok(None),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sotto_tests::case::Case;
-use sotto_tests::kubernetes::binary;
+use sotto_tests::kubernetes::{binary, reference_plugin};
 use sotto_tests::lab::{Lab, Node, program};
 use sotto_tests::{cases, wait};
 
@@ -52,8 +52,8 @@ impl<'a> Chain<'a> {
         };
         let (ours, portmap, bandwidth) = (
             program("sotto-cni")?,
-            binary("cni-plugins-1.9.1/portmap")?,
-            binary("cni-plugins-1.9.1/bandwidth")?,
+            reference_plugin("portmap")?,
+            reference_plugin("bandwidth")?,
         );
         node.shell(&format!(
             "mkdir -p /opt/cni/bin /etc/cni/net.d; cd /opt/cni/bin
@@ -233,7 +233,7 @@ pub(super) fn set_portmap(node: &Node, portmap: Portmap) -> Result<()> {
     node.shell(&format!("rm {path}"))?;
     match portmap {
         Portmap::Reference => {
-            let reference = binary("cni-plugins-1.9.1/portmap")?;
+            let reference = reference_plugin("portmap")?;
             node.shell(&format!("ln -s {reference} {path}"))?;
         }
         Portmap::FailsToDel => {

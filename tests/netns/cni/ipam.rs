@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sotto_tests::case::Case;
 use sotto_tests::cases;
-use sotto_tests::kubernetes::binary;
+use sotto_tests::kubernetes::reference_plugin;
 use sotto_tests::lab::{Lab, program};
 
 use super::runtime::{Answer, Call, Runtime, addresses};
@@ -33,7 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
 /// A node whose pods get their addresses from host-local.
 fn with_host_local(lab: &Lab, subnets: &[&str]) -> Result<Runtime> {
     let mut runtime = Runtime::new(lab)?;
-    let plugin = binary("cni-plugins-1.9.1/host-local")?;
+    let plugin = reference_plugin("host-local")?;
     runtime
         .node
         .shell(&format!("install -D -t {PLUGINS} {plugin}"))?;

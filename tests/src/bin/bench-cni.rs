@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
-use sotto_tests::kubernetes::binary;
+use sotto_tests::kubernetes::reference_plugin;
 use sotto_tests::lab::{Lab, Node, program};
 use sotto_tests::{bare_node, isolation};
 
@@ -116,7 +116,7 @@ fn sotto(lab: &Lab, name: &'static str, ranges: &[&str]) -> Result<Contestant> {
 
 fn ptp(lab: &Lab, name: &'static str, ranges: &[&str]) -> Result<Contestant> {
     let node = machine(lab, name)?;
-    let host_local = binary("cni-plugins-1.9.1/host-local")?;
+    let host_local = reference_plugin("host-local")?;
     node.shell(&format!(
         "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
         mkdir -p /opt/cni/bin; ln -s {host_local} /opt/cni/bin/host-local
@@ -126,7 +126,7 @@ fn ptp(lab: &Lab, name: &'static str, ranges: &[&str]) -> Result<Contestant> {
     Ok(Contestant {
         name,
         node,
-        plugin: binary("cni-plugins-1.9.1/ptp")?,
+        plugin: reference_plugin("ptp")?,
         // Its addresses on tmpfs too.
         config: json!({
             "cniVersion": "1.1.0", "name": "ptp", "type": "ptp", "mtu": 1420,

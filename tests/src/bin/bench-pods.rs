@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
-use sotto_tests::kubernetes::binary;
+use sotto_tests::kubernetes::reference_plugin;
 use sotto_tests::kubernetes::whole::{ProxyMode, Whole};
 use sotto_tests::lab::{Host, Lab};
 use sotto_tests::{isolation, wait};
@@ -18,7 +18,6 @@ use sotto_tests::{isolation, wait};
 const PODS: usize = 50;
 const READY_LIMIT: &str = "--timeout=300s";
 const GONE_LIMIT: Duration = Duration::from_secs(300);
-const PLUGINS: &str = "cni-plugins-1.9.1";
 
 /// Compares how long 50 pods take to become Ready with the reference plugins on the same cluster.
 #[derive(Parser)]
@@ -92,7 +91,7 @@ fn install_ptp(cluster: &Whole, host: &Host) -> Result<()> {
     let range = node.pointer("/spec/podCIDR").cloned().unwrap_or_default();
     let place = host.place()?;
     for plugin in ["ptp", "host-local", "loopback"] {
-        let program = binary(&format!("{PLUGINS}/{plugin}"))?;
+        let program = reference_plugin(plugin)?;
         place.shell(&format!(
             "mkdir -p /opt/cni/bin; cp {program} /opt/cni/bin/"
         ))?;
@@ -112,8 +111,8 @@ fn install_ptp(cluster: &Whole, host: &Host) -> Result<()> {
         }],
     });
     place.write("/etc/cni/net.d/.new", configuration.to_string())?;
-    place.shell("mv /etc/cni/net.d/.new /etc/cni/net.d/10-ptp.conflist; touch /etc/cni/net.d/x; rm /etc/cni/net.d/x")?;
-    Ok(())
+    place.shell("mv /etc/cni/net.d/.new /etc/cni/net.d/10-ptp.conflist")?;
+    host.nudge_runtime()
 }
 
 /// Keeps the daemon off a node.

@@ -21,6 +21,11 @@ use crate::{isolation, wait};
 
 /// From power to a network; half a second was seen.
 const BOOT_LIMIT: Duration = Duration::from_secs(30);
+/// From a service's end to its next start; a second or two were seen.
+const SERVICE_LIMIT: Duration = Duration::from_secs(30);
+
+/// The link group by which guard and plugin know pods' links.
+const POD_LINKS: &str = "21331";
 
 /// A whole machine.
 #[derive(Debug)]
@@ -65,6 +70,48 @@ impl Host {
     /// Its IPv6 address on the underlay.
     pub fn ipv6(&self) -> String {
         format!("2001:db8::{:x}", self.number)
+    }
+
+    /// Its address on the underlay, of a family.
+    pub fn address(&self, ipv6: bool) -> String {
+        if ipv6 { self.ipv6() } else { self.ipv4() }
+    }
+
+    /// Its address on the tun device: it speaks from there to pods elsewhere.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn tun_address(&self, ipv6: bool) -> Result<String> {
+        let family = if ipv6 { "-6" } else { "-4" };
+        let show = ["-o", family, "address", "show", "sotto0", "scope", "global"];
+        let said = self.place()?.run("ip", &show)?;
+        let address = said.split_whitespace().nth(3).context("a tun address")?;
+        Ok(address.split('/').next().unwrap_or(address).to_owned())
+    }
+
+    /// Names of the kernel's links for pods, in order.
+    ///
+    /// # Errors
+    /// When it is switched off.
+    pub fn pod_links(&self) -> Result<Vec<String>> {
+        let show = ["-o", "link", "show", "group", POD_LINKS];
+        let said = self.place()?.run("ip", &show)?;
+        let name = |line: &str| Some(line.split(['@', ':']).nth(1)?.trim().to_owned());
+        let mut names: Vec<String> = said.lines().filter_map(name).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Lets containerd read its configurations of networks anew: it overlooks a file that is renamed into
+    /// their folder, and notices one that goes.
+    ///
+    /// # Errors
+    /// When it is switched off.
+    pub fn nudge_runtime(&self) -> Result<()> {
+        let file = "/etc/cni/net.d/x";
+        self.place()?
+            .shell(&format!("touch {file}; rm {file}"))
+            .map(drop)
     }
 
     /// Its inside, from this boot on until the next.
@@ -175,8 +222,8 @@ impl Host {
         let place = self.place()?;
         let file = format!("/run/host/{name}.pid");
         let before = place.read(&file)?;
-        place.shell(&format!("kill -KILL $(cat {file})"))?;
-        wait::until(&format!("{name} to start again"), BOOT_LIMIT, || {
+        place.shell(&format!("kill -KILL {}", String::from_utf8_lossy(&before)))?;
+        wait::until(&format!("{name} to start again"), SERVICE_LIMIT, || {
             place.read(&file).is_ok_and(|now| now != before)
         })
     }

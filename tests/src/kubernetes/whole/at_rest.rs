@@ -1,7 +1,7 @@
 //! Invariant I4 on a cluster: at rest a node's reservations, its kernel's links and the API's pods are the
 //! same set, and no address is in it twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,9 +15,6 @@ use crate::wait;
 
 /// The daemon frees what nobody freed each minute.
 const REST_LIMIT: Duration = Duration::from_secs(90);
-
-/// The link group by which guard and plugin know pods' links.
-const GROUP: &str = "21331";
 
 impl Trio {
     /// Waits until reservations, links and pods are the same on every node.
@@ -49,13 +46,18 @@ impl Whole {
         let place = host.place()?;
         let held = reservations(&place)?;
         let reserved: Vec<&String> = held.keys().collect();
-        let links = links(&place)?;
+        let links = host.pod_links()?;
         ensure!(
             reserved == links.iter().collect::<Vec<_>>(),
             "reservations {reserved:?}, links {links:?}"
         );
         let mut addresses: Vec<IpAddr> = held.into_values().flatten().collect();
         addresses.sort_unstable();
+        let distinct: BTreeSet<&IpAddr> = addresses.iter().collect();
+        ensure!(
+            distinct.len() == addresses.len(),
+            "an address is reserved twice: {addresses:?}"
+        );
         let pods = self.addresses_on(host.name())?;
         ensure!(
             addresses == pods,
@@ -101,16 +103,4 @@ fn reservations(place: &Place) -> Result<BTreeMap<String, Vec<IpAddr>>> {
         Ok((link.to_owned(), addresses))
     };
     said.lines().map(read).collect()
-}
-
-/// Names of the kernel's links for pods, in order.
-fn links(place: &Place) -> Result<Vec<String>> {
-    let said = place.run("ip", &["-o", "link", "show", "group", GROUP])?;
-    let name = |line: &str| {
-        let name = line.split(['@', ':']).nth(1)?.trim();
-        Some(name.to_owned())
-    };
-    let mut names: Vec<String> = said.lines().filter_map(name).collect();
-    names.sort_unstable();
-    Ok(names)
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::super::{ADMIN, NAMESPACE, helm};
 use super::Whole;
@@ -89,15 +90,15 @@ impl Whole {
     /// Imports Sotto's own images on a host.
     ///
     /// # Errors
-    /// When `make images` did not run.
+    /// When `make images` did not run since the programs were built.
     pub fn import_sotto(&self, host: &Host) -> Result<()> {
         let folder = repository().join("target/images");
         let archives =
             ["sotto-node", "sotto-controller"].map(|name| folder.join(format!("{name}.tar")));
         for archive in &archives {
             ensure!(
-                archive.exists(),
-                "{} is missing: run `make images`",
+                is_current(archive)?,
+                "{} is missing, or older than the programs: run `PROFILE=debug make images`",
                 archive.display()
             );
         }
@@ -109,15 +110,33 @@ impl Whole {
     /// # Errors
     /// When they are not within a minute; the text holds what the nodes say.
     pub fn are_ready(&self, names: &[&str]) -> Result<()> {
-        let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
-        let is_ready = |name: &&str| {
-            let said = self.api.kubectl(&["get", "node", name, "-o", ready]);
-            said.is_ok_and(|said| said == "True")
-        };
+        let is_ready = |name: &&str| self.is_ready(name).is_ok_and(|is| is);
         wait::until(&format!("{names:?} to be Ready"), READY_LIMIT, || {
             names.iter().all(is_ready)
         })
         .with_context(|| self.state())
+    }
+
+    /// Whether a node is Ready.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn is_ready(&self, node: &str) -> Result<bool> {
+        let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+        let said = self.api.kubectl(&["get", "node", node, "-o", ready])?;
+        Ok(said == "True")
+    }
+
+    /// The pod of a node's daemon.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn daemon(&self, node: &str) -> Result<Value> {
+        let on_node = format!("--field-selector=spec.nodeName={node}");
+        let labelled = "--selector=app.kubernetes.io/name=sotto-node";
+        let pods = ["pods", "--namespace", NAMESPACE, labelled, &on_node];
+        let pod = self.api.read(&pods)?.pointer("/items/0").cloned();
+        pod.with_context(|| format!("no daemon on {node}"))
     }
 
     /// What a person would look at when something does not come up.
@@ -171,4 +190,18 @@ controller: {{replicas: 1}}
 {more}
 "
     )
+}
+
+/// Whether an image was made of the programs as they are now.
+fn is_current(archive: &Path) -> Result<bool> {
+    let built = |path: &Path| path.metadata().and_then(|about| about.modified());
+    let Ok(image) = built(archive) else {
+        return Ok(false);
+    };
+    for part in ["sotto-node", "sotto-controller"] {
+        if built(Path::new(&program(part)?))? > image {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
