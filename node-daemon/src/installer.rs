@@ -28,6 +28,8 @@ pub(crate) use task::{Supervised, supervise};
 
 /// Our configuration's file: the runtime takes the first by name.
 pub(crate) const CONFIGURATION_FILE: &str = "00-sotto.conflist";
+/// The name of our network in it.
+pub(crate) const NETWORK: &str = "sotto";
 /// The plugin that attaches pods.
 const MAIN_PLUGIN: &str = "sotto-cni";
 /// All plugins, in the order of the chain. The last two are the reference plugins under names of our

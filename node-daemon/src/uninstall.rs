@@ -1,9 +1,9 @@
 //! `sotto-node uninstall`: takes away everything that Sotto ever made on this node, and nothing else.
 //!
-//! First `node.json`, so that no pod comes; then, if wanted, the wait for those that run, which detach
-//! by what is still installed; then the network configuration and the plugins; then the kernel's part,
-//! pods' links included, since without the guard they could speak in clear; then the files. The
-//! directories go if they are empty then. Killed anywhere, it can be run again.
+//! First `node.json`, so that no pod comes; then, if wanted, the wait for those that run or ran before
+//! a boot, which detach by what is still installed; then the network configuration and the plugins;
+//! then the kernel's part, pods' links included, since without the guard they could speak in clear;
+//! then the files. The directories go if they are empty then. Killed anywhere, it can be run again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -33,6 +33,11 @@ use crate::preflight::RUNTIME_MODE;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often is said what is waited for.
 const SAY_EVERY: Duration = Duration::from_secs(10);
+/// How long a runtime gets for pods that have no link any more. One that forgot them never comes.
+const DETACHED_WITHIN: Duration = Duration::from_secs(60);
+/// Where runtimes keep what they were answered for each attached pod until its DEL, beside our own state:
+/// `/var/lib/cni/results/<network>-<container>-<interface>`.
+const RUNTIME_CACHE: &str = "cni/results";
 
 /// What becomes of pods that run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +62,7 @@ pub(crate) async fn uninstall(config: &Config, pods: RunningPods) -> Result<()> 
         kept_files::remove(&runtime.join(NODE_STATE_FILE))?;
         if pods == RunningPods::WaitFor {
             wait_for_pods().await?;
+            wait_for_runtime(&config.state_directory).await;
         }
         remove_everything(config, lock)
     };
@@ -102,6 +108,44 @@ async fn wait_for_pods() -> Result<()> {
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// A boot takes the links of pods whose DEL is still to come; without a configuration it would never
+/// succeed, and those pods never end.
+async fn wait_for_runtime(state: &Path) {
+    let until = Instant::now() + DETACHED_WITHIN;
+    let mut said = 0;
+    loop {
+        let left = still_attached(state);
+        if left == 0 {
+            return;
+        }
+        if Instant::now() >= until {
+            warn!(
+                left,
+                "The runtime did not detach all pods, of which none has a link"
+            );
+            return;
+        }
+        if left != said {
+            info!(left, "Waiting for the runtime to detach pods without links");
+            said = left;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How many attachments to our network the runtime has to undo.
+fn still_attached(state: &Path) -> usize {
+    let cache = state.parent().map(|beside| beside.join(RUNTIME_CACHE));
+    let entries = cache.and_then(|cache| std::fs::read_dir(cache).ok());
+    let prefix = format!("{}-", installer::NETWORK);
+    let is_ours = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_str().is_some_and(|name| name.starts_with(&prefix))
+    };
+    let entries = entries.into_iter().flatten().flatten();
+    entries.filter(is_ours).count()
 }
 
 fn remove_everything(config: &Config, lock: NodeLock) -> Result<()> {
@@ -244,6 +288,20 @@ mod tests {
         remove_verified(&verified).unwrap();
 
         assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_the_runtime_still_has_to_detach_is_counted() {
+        let beside = tempfile::tempdir().unwrap();
+        let state = beside.path().join("sotto");
+        assert_eq!(still_attached(&state), 0);
+        let cache = beside.path().join(RUNTIME_CACHE);
+        std::fs::create_dir_all(&cache).unwrap();
+        for name in ["sotto-0123-eth0", "sotto-4567-eth0", "other-0123-eth0"] {
+            std::fs::write(cache.join(name), "{}").unwrap();
+        }
+
+        assert_eq!(still_attached(&state), 2);
     }
 
     #[test]

@@ -13,7 +13,8 @@ use super::daemon_set::States;
 use crate::cluster::{Cluster, explain, in_time};
 use crate::say;
 
-/// Pods that have an address of ours, and have not ended.
+/// Pods that have an address of ours, and have not ended. One that runs without any has lost it with its
+/// node's power, and its node has still to detach it.
 ///
 /// # Errors
 /// When pods cannot be listed.
@@ -26,11 +27,13 @@ pub(super) async fn of_network(cluster: &Cluster, ranges: &[IpNetwork]) -> Resul
     let is_ours = |pod: &Pod| {
         let on_host = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
         let status = pod.status.as_ref();
-        let ended = status
-            .and_then(|status| status.phase.as_deref())
-            .is_some_and(|phase| matches!(phase, "Succeeded" | "Failed"));
+        let phase = status.and_then(|status| status.phase.as_deref());
+        let ended = matches!(phase, Some("Succeeded" | "Failed"));
         let within = |address: IpAddr| ranges.iter().any(|range| range.contains(address));
-        !on_host && !ended && status.is_some_and(|status| addresses(status).any(within))
+        let is_within = status.is_some_and(|status| addresses(status).any(within));
+        let has_lost = phase == Some("Running")
+            && status.is_some_and(|status| addresses(status).next().is_none());
+        !on_host && !ended && (is_within || has_lost)
     };
     Ok(all.into_iter().filter(is_ours).collect())
 }

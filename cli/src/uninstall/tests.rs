@@ -47,7 +47,8 @@ fn put_pod(fake: &Fake, path: &str, node: &str, rest: &str) {
         &format!(
             r#"{{"metadata": {{"name": "{name}", "namespace": "{namespace}", "uid": "1",
                 "labels": {{"app.kubernetes.io/name": "sotto-uninstall"}}}},
-                "spec": {{"nodeName": "{node}", "containers": []}}, "status": {{{rest}}}}}"#
+                "spec": {{"nodeName": "{node}", "containers": [], "hostNetwork": {}}}, "status": {{{rest}}}}}"#,
+            namespace == "sotto-system"
         ),
     );
 }
@@ -144,6 +145,18 @@ fn cn20_a_pod_stays_until_its_node_takes_no_new_ones() {
     run_for_a_moment(&fake, &["--delete-pods"]);
 
     assert!(has(&fake.objects(), "/pods/web"));
+}
+
+#[test]
+fn cn20_a_pod_that_lost_its_address_with_its_nodes_power_is_deleted_too() {
+    let fake = installed();
+    put_pod(&fake, POD, "alice", r#""phase": "Running""#);
+    put_worker(&fake, "alice", AT_WORK);
+    put_worker(&fake, "bob", DONE);
+
+    run_for_a_moment(&fake, &["--delete-pods"]);
+
+    assert!(!has(&fake.objects(), "/pods/web"));
 }
 
 #[test]

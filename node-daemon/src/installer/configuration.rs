@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{LOOPBACK, MAIN_PLUGIN, PLUGINS};
+use super::{LOOPBACK, MAIN_PLUGIN, NETWORK, PLUGINS};
 
 /// Our configuration for these plugins, in a runtime directory.
 pub(super) fn ours(runtime_directory: &str, plugins: &[&str]) -> String {
@@ -19,7 +19,7 @@ pub(super) fn ours(runtime_directory: &str, plugins: &[&str]) -> String {
         // Older runtimes read this one and refuse what is newer; the others take the best of the list.
         "cniVersion": "1.0.0",
         "cniVersions": ["1.0.0", "1.1.0"],
-        "name": "sotto",
+        "name": NETWORK,
         // Else whatever file lies in a folder "sotto" beside this one joins the chain.
         "loadOnlyInlinedPlugins": true,
         "plugins": chain.map(|plugin| of(plugin)).collect::<Vec<Value>>(),
