@@ -12,6 +12,8 @@
 mod demo;
 mod install;
 mod install_others;
+mod install_removal;
+mod install_snapshot;
 mod life;
 mod outside;
 mod services;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         services::cases(),
         install::cases(),
         install_others::cases(),
+        install_removal::cases(),
         life::cases(),
     ])
 }
