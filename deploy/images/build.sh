@@ -106,10 +106,9 @@ lay_out() {
     ln -s xtables-legacy-multi "$node/usr/sbin/$family-legacy"
   done
   put "$node" usr/libexec/sotto/cni "$images/sotto-cni"
-  for name in portmap bandwidth; do
+  for name in portmap bandwidth loopback; do
     install -m 755 "$plugins/$name" "$node/usr/libexec/sotto/cni/sotto-$name"
   done
-  install -m 755 "$plugins/loopback" "$node/usr/libexec/sotto/cni/loopback"
   papers "$node" $(ls "$debian/control")
   for name in sotto-controller sotto; do
     put "$roots/$name/" usr/local/bin "$built/$name"

@@ -71,7 +71,7 @@ expect sotto-node "nftables v1." nft --version
 for program in iptables ip6tables iptables-legacy ip6tables-legacy; do expect sotto-node "tables v1." $program --version; done
 expect sotto-node "xtables" iptables -m comment --help
 # Nothing of the image is at hand on the node that runs these.
-for plugin in sotto-cni sotto-portmap sotto-bandwidth loopback; do
+for plugin in sotto-cni sotto-portmap sotto-bandwidth sotto-loopback; do
   file=check/sotto-node/usr/libexec/sotto/cni/$plugin
   ! readelf -lW "$file" | grep -q interpreter || fail "$plugin needs libraries of its node"
   CNI_COMMAND=VERSION "$file" <<<'{"cniVersion":"1.1.0"}' | grep -q '"1.1.0"' || fail "$plugin does not run"

@@ -42,7 +42,7 @@ use settings::Journal;
 use tables::Tables;
 
 pub(crate) use preflight::preflight;
-pub(crate) use uninstall::{PodLinks, uninstall};
+pub(crate) use uninstall::uninstall;
 
 /// The record of the kernel's settings from before, in the state directory.
 pub(crate) const KERNEL_SETTINGS_FILE: &str = "kernel-settings.json";

@@ -32,12 +32,15 @@ pub(crate) const CONFIGURATION_FILE: &str = "00-sotto.conflist";
 pub(crate) const NETWORK: &str = "sotto";
 /// The plugin that attaches pods.
 const MAIN_PLUGIN: &str = "sotto-cni";
-/// All plugins, in the order of the chain. The last two are the reference plugins under names of our
-/// own, so that nobody's file is overwritten; what the source folder has not is not chained.
-const PLUGINS: [&str; 3] = [MAIN_PLUGIN, "sotto-portmap", "sotto-bandwidth"];
-/// The plugin that containerd calls for every pod beside its network's. Its name is everybody's: ours is
-/// put where there is none, and is never put over another.
+/// The plugins that are chained, in their order; what the source folder has not is not chained.
+const CHAIN: [&str; 3] = [MAIN_PLUGIN, "sotto-portmap", "sotto-bandwidth"];
+/// All plugins. All but the first are the reference plugins under names of our own, so that nobody's
+/// file is overwritten.
+const PLUGINS: [&str; 4] = [CHAIN[0], CHAIN[1], CHAIN[2], OUR_LOOPBACK];
+/// The plugin that containerd calls for every pod beside its network's. Its name is everybody's: where
+/// nobody has it, it is a link to ours.
 const LOOPBACK: &str = "loopback";
+const OUR_LOOPBACK: &str = "sotto-loopback";
 
 /// How far the daemon is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::app::Stop;
 use crate::config::Config;
 use crate::credentials::CERTIFICATE_FILE;
 use crate::first_use::FIRST_USE_FILE;
-use crate::guard::{self, KERNEL_SETTINGS_FILE, PodLinks};
+use crate::guard::{self, KERNEL_SETTINGS_FILE};
 use crate::installer;
 use crate::io::netlink::route::RouteNetlink;
 use crate::keys::{IDENTITY_FILE, TUNNEL_KEYS_FILE};
@@ -153,11 +153,7 @@ fn remove_everything(config: &Config, lock: NodeLock) -> Result<()> {
     if let Some(cni) = &config.cni {
         installer::remove(cni)?;
     }
-    guard::uninstall(
-        TUN_NAME,
-        &state.join(KERNEL_SETTINGS_FILE),
-        PodLinks::Remove,
-    )?;
+    guard::uninstall(TUN_NAME, &state.join(KERNEL_SETTINGS_FILE))?;
     remove_files(state, runtime)?;
     remove_folder(&runtime.join(pod_pool::FOLDER))?;
     remove_verified(&state.join(VERIFIED_FOLDER))?;

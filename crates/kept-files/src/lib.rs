@@ -15,6 +15,6 @@ pub use directory::{close_unused, create_directory, find_directory};
 pub use error::FileError;
 pub use read::{Links, Loaded, load, read, read_secret};
 pub use write::{
-    all_aside, aside, clear, copy, copy_new, open_lock, remove, set_aside, sync_directory,
-    unfinished, write, write_new,
+    all_aside, aside, clear, copy, open_lock, remove, set_aside, sync_directory, unfinished, write,
+    write_new,
 };

@@ -34,27 +34,15 @@ pub fn copy(from: &Path, path: &Path, mode: u32) -> Result<(), FileError> {
     })
 }
 
-/// Copies a file like [`copy()`], but never over one that is there.
-///
-/// # Errors
-/// When the system refuses, with [`ErrorKind::AlreadyExists`] when there is one.
-pub fn copy_new(from: &Path, path: &Path, mode: u32) -> Result<(), FileError> {
-    finish(path, fill_from(from, mode), link_new(path))
-}
-
 /// Makes a file like [`write()`], but never over one that is there.
 ///
 /// # Errors
 /// When the system refuses, with [`ErrorKind::AlreadyExists`] when there is one.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    finish(path, fill(bytes, mode), link_new(path))
-}
-
-fn link_new(path: &Path) -> impl FnOnce(&Path) -> Result<(), FileError> {
-    move |whole| {
+    finish(path, fill(bytes, mode), |whole| {
         fs::hard_link(whole, path).map_err(system("create", path))?;
         remove(whole)
-    }
+    })
 }
 
 fn fill_from(from: &Path, mode: u32) -> impl FnOnce(&Path) -> Result<(), FileError> {

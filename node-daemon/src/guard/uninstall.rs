@@ -10,32 +10,20 @@ use crate::io::guard as tools;
 use crate::io::netlink::route::RouteNetlink;
 use crate::io::sysctl;
 
-/// What becomes of the pods' links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PodLinks {
-    /// They stay; the runtime still has pods on them.
-    Keep,
-    /// They go too.
-    Remove,
-}
-
-/// Removes the guard: settings first, so that the node stops forwarding before the rest goes;
+/// Removes the guard, and pods' links and routes with it: settings first, so that the node stops forwarding before the rest goes;
 /// the tables last. Works on any remainder, and again on nothing.
 ///
 /// # Errors
 /// The first thing that could not be removed.
-pub(crate) fn uninstall(tun: &str, journal_path: &Path, pods: PodLinks) -> Result<(), GuardError> {
+pub(crate) fn uninstall(tun: &str, journal_path: &Path) -> Result<(), GuardError> {
     restore_settings(journal_path)?;
     let mut netlink = RouteNetlink::open()?;
-    remove_links(&mut netlink, tun, pods)?;
+    remove_links(&mut netlink, tun)?;
     for found in netlink.rules()? {
         netlink.delete_rule(&found)?;
     }
     for found in netlink.routes()? {
-        let keep = pods == PodLinks::Keep && found.is_pod_route();
-        if !keep {
-            netlink.delete_route(&found)?;
-        }
+        netlink.delete_route(&found)?;
     }
     super::forward_accepts::remove(tun);
     tools::load(&ruleset::render_removal())?;
@@ -53,11 +41,10 @@ fn restore_settings(journal_path: &Path) -> Result<(), GuardError> {
     })
 }
 
-fn remove_links(netlink: &mut RouteNetlink, tun: &str, pods: PodLinks) -> Result<(), GuardError> {
+fn remove_links(netlink: &mut RouteNetlink, tun: &str) -> Result<(), GuardError> {
     for link in netlink.links()? {
         let is_our_tun = link.name == tun && link.is_tun;
-        let is_pod_to_remove = pods == PodLinks::Remove && link.group == POD_LINK_GROUP;
-        if is_our_tun || is_pod_to_remove {
+        if is_our_tun || link.group == POD_LINK_GROUP {
             netlink.delete_link(link.index)?;
         }
     }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{LOOPBACK, MAIN_PLUGIN, NETWORK, PLUGINS};
+use super::{CHAIN, LOOPBACK, MAIN_PLUGIN, NETWORK};
 
 /// Our configuration for these plugins, in a runtime directory.
 pub(super) fn ours(runtime_directory: &str, plugins: &[&str]) -> String {
@@ -14,7 +14,7 @@ pub(super) fn ours(runtime_directory: &str, plugins: &[&str]) -> String {
         "sotto-bandwidth" => json!({"type": plugin, "capabilities": {"bandwidth": true}}),
         main => json!({"type": main, "runtimeDirectory": runtime_directory}),
     };
-    let chain = PLUGINS.iter().filter(|plugin| plugins.contains(plugin));
+    let chain = CHAIN.iter().filter(|plugin| plugins.contains(plugin));
     let whole = json!({
         // Older runtimes read this one and refuse what is newer; the others take the best of the list.
         "cniVersion": "1.0.0",
@@ -116,7 +116,7 @@ mod tests {
 
         let all = order(&["sotto-bandwidth", "sotto-portmap", "sotto-cni"]);
 
-        assert_eq!(all.plugins, PLUGINS);
+        assert_eq!(all.plugins, CHAIN);
         assert!(all.is_ours() && !all.is_loopback());
         let without = order(&["sotto-cni", "sotto-bandwidth"]);
         assert_eq!(without.plugins, ["sotto-cni", "sotto-bandwidth"]);

@@ -67,12 +67,11 @@ pub(crate) enum Refusal {
     },
 }
 
-/// Judges the folder's files, in any order.
+/// Judges the folder's files that a runtime reads, in any order.
 ///
 /// # Errors
 /// When another network is, or would be, in force.
 pub(super) fn judge(mut files: Vec<Candidate>) -> Result<Permit, Refusal> {
-    files.retain(|file| configuration::is_read(&file.name));
     files.sort_by(|one, other| one.name.cmp(&other.name));
     let (ours, others): (Vec<_>, Vec<_>) = files
         .iter()
@@ -168,14 +167,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_and_files_that_no_runtime_reads_are_free() {
+    fn an_empty_folder_is_free() {
         assert_eq!(judge(Vec::new()), ignored(&[]));
-        let others = [
-            ("10-calico.conflist.bak", CALICO),
-            ("calico-kubeconfig", "x"),
-        ];
-
-        assert_eq!(judge(files(&others)), ignored(&[]));
     }
 
     #[test]

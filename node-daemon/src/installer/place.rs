@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use kept_files::{FileError, Links};
@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::judge::{self, Candidate};
 use super::{
-    CONFIGURATION_FILE, InstallError, Installed, LOOPBACK, MAIN_PLUGIN, PLUGINS, Phase,
-    configuration,
+    CONFIGURATION_FILE, InstallError, Installed, LOOPBACK, MAIN_PLUGIN, OUR_LOOPBACK, PLUGINS,
+    Phase, configuration,
 };
 use crate::config::Cni;
 
@@ -20,7 +20,7 @@ use crate::config::Cni;
 /// that comes.
 const SENTINEL: &str = ".sotto-reload";
 /// Most bytes of a configuration (a guess: a thousand times what any has).
-const CONFIGURATION_LIMIT: u64 = 1 << 20;
+pub(super) const CONFIGURATION_LIMIT: u64 = 1 << 20;
 const PLUGIN_MODE: u32 = 0o755;
 const CONFIGURATION_MODE: u32 = 0o644;
 
@@ -95,7 +95,7 @@ impl Place {
         for plugin in &plugins {
             written.extend(self.install_plugin(plugin)?);
         }
-        written.extend(self.install_loopback()?);
+        written.extend(self.install_loopback(&plugins)?);
         let permit = judge::judge(self.candidates()?)?;
         let installed = match phase {
             Phase::Starting => Installed::Plugins,
@@ -140,18 +140,15 @@ impl Place {
     }
 
     /// Whatever is there already, be it a link that leads nowhere, is somebody's.
-    fn install_loopback(&self) -> Result<Option<PathBuf>, InstallError> {
-        let source = self.settings.plugin_source.join(LOOPBACK);
-        let path = self.settings.plugin_directory.join(LOOPBACK);
-        if !source.is_file() || fs::symlink_metadata(&path).is_ok() {
+    fn install_loopback(&self, plugins: &[&str]) -> Result<Option<PathBuf>, InstallError> {
+        if !plugins.contains(&OUR_LOOPBACK) {
             return Ok(None);
         }
-        match kept_files::copy_new(&source, &path, PLUGIN_MODE) {
+        let path = self.settings.plugin_directory.join(LOOPBACK);
+        match symlink(OUR_LOOPBACK, &path) {
             Ok(()) => Ok(Some(path)),
-            Err(FileError::System { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
-                Ok(None)
-            }
-            Err(error) => Err(refused(&path)(error)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(system("link", &path, error)),
         }
     }
 

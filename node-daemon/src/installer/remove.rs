@@ -4,13 +4,12 @@
 use std::fs;
 use std::path::Path;
 
-use kept_files::Links;
+use kept_files::{FileError, Links};
 use tracing::{info, warn};
 
-use super::place::{remove_sentinel, tell_runtime};
-use super::{CONFIGURATION_FILE, LOOPBACK, PLUGINS, judge};
+use super::place::{CONFIGURATION_LIMIT, remove_sentinel, tell_runtime};
+use super::{CONFIGURATION_FILE, LOOPBACK, OUR_LOOPBACK, PLUGINS, judge};
 use crate::config::Cni;
-use kept_files::FileError;
 
 /// Removes configuration and plugins, from whatever remains of them; nobody else's.
 ///
@@ -18,32 +17,22 @@ use kept_files::FileError;
 /// When the system refuses.
 pub(crate) fn remove(settings: &Cni) -> Result<(), FileError> {
     remove_configuration(settings)?;
+    remove_loopback(settings)?;
     for plugin in PLUGINS {
         let path = settings.plugin_directory.join(plugin);
         kept_files::remove(&kept_files::unfinished(&path))?;
         kept_files::remove(&path)?;
     }
-    remove_loopback(settings)
+    Ok(())
 }
 
-/// Removes it only if it is ours to the last byte: the name is everybody's.
+/// Removes it only if it leads to ours: the name is everybody's.
 fn remove_loopback(settings: &Cni) -> Result<(), FileError> {
     let path = settings.plugin_directory.join(LOOPBACK);
-    let Ok(ours) = fs::read(settings.plugin_source.join(LOOPBACK)) else {
-        return Ok(());
-    };
-    let there = |path: &Path| {
-        let is_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
-        is_file.then(|| fs::read(path).ok()).flatten()
-    };
-    let unfinished = kept_files::unfinished(&path);
-    if there(&unfinished).is_some_and(|half| ours.starts_with(&half)) {
-        kept_files::remove(&unfinished)?;
+    match fs::read_link(&path) {
+        Ok(target) if target == Path::new(OUR_LOOPBACK) => kept_files::remove(&path),
+        Ok(_) | Err(_) => Ok(()),
     }
-    if there(&path).is_some_and(|found| found == ours) {
-        kept_files::remove(&path)?;
-    }
-    Ok(())
 }
 
 fn remove_configuration(settings: &Cni) -> Result<(), FileError> {
@@ -51,7 +40,7 @@ fn remove_configuration(settings: &Cni) -> Result<(), FileError> {
     let path = folder.join(CONFIGURATION_FILE);
     kept_files::remove(&kept_files::unfinished(&path))?;
     remove_sentinel(folder)?;
-    let found = kept_files::read(&path, 1 << 20, Links::Refuse);
+    let found = kept_files::read(&path, CONFIGURATION_LIMIT, Links::Refuse);
     match found {
         Ok(None) => return Ok(()),
         Ok(Some(bytes)) if !judge::is_ours(&bytes) => {

@@ -141,17 +141,17 @@ fn say(look: Result<Look, InstallError>, last: &Standing) -> Standing {
             info!(%file, "File installed");
         }
     }
-    if let Installed::Everything { ignored } = &look.installed {
-        let found = Standing::Installed(look.installed.clone());
-        if found != *last {
-            info!("Sotto is installed, the runtime starts pods with it");
-            if !ignored.is_empty() {
-                warn!(
-                    ?ignored,
-                    "Network configurations of others sort after ours: should ours go, the runtime takes the first of them; move them out of the folder"
-                );
-            }
+    let found = Standing::Installed(look.installed);
+    if let Standing::Installed(Installed::Everything { ignored }) = &found
+        && found != *last
+    {
+        info!("Sotto is installed, the runtime starts pods with it");
+        if !ignored.is_empty() {
+            warn!(
+                ?ignored,
+                "Network configurations of others sort after ours: should ours go, the runtime takes the first of them; move them out of the folder"
+            );
         }
     }
-    Standing::Installed(look.installed)
+    found
 }

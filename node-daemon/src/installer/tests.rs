@@ -18,7 +18,7 @@ impl Disk {
             directory: tempfile::tempdir().unwrap(),
         };
         fs::create_dir(disk.source("")).unwrap();
-        for plugin in PLUGINS.iter().chain([&LOOPBACK]) {
+        for plugin in PLUGINS {
             fs::write(disk.source(plugin), format!("{plugin} 1")).unwrap();
         }
         disk
@@ -80,7 +80,7 @@ impl Disk {
         }
         let text = fs::read(self.ours()).unwrap();
         let network = configuration::read(CONFIGURATION_FILE, &text).unwrap();
-        assert_eq!(network.plugins, PLUGINS);
+        assert_eq!(network.plugins, CHAIN);
     }
 
     fn names(&self, folder: &Path) -> Vec<String> {
@@ -95,6 +95,8 @@ impl Disk {
 #[test]
 fn plugins_come_at_once_and_the_configuration_when_pods_can_be_served() {
     let disk = Disk::new();
+    let unread = "10-calico.conflist.bak";
+    disk.put(unread, "x");
     let mut place = disk.place();
 
     let before = place.look(Phase::Starting).unwrap();
@@ -105,7 +107,10 @@ fn plugins_come_at_once_and_the_configuration_when_pods_can_be_served() {
     assert_eq!(after.written, [disk.ours()]);
     disk.check();
     assert!(disk.ours().exists());
-    assert_eq!(disk.names(&disk.configuration("")), [CONFIGURATION_FILE]);
+    assert_eq!(
+        disk.names(&disk.configuration("")),
+        [CONFIGURATION_FILE, unread]
+    );
     assert_eq!(disk.names(&disk.plugin("")).len(), PLUGINS.len() + 1);
     let again = place.look(Phase::Serving).unwrap();
     assert!(again.written.is_empty(), "{:?}", again.written);
@@ -285,7 +290,7 @@ fn removal_takes_what_is_ours_however_much_of_it_is_left() {
 }
 
 #[test]
-fn loopback_is_put_where_there_is_none_and_put_back_when_it_goes() {
+fn loopback_leads_to_ours_where_there_is_none_follows_updates_and_is_put_back() {
     let disk = Disk::new();
     let mut place = disk.installed();
     let path = disk.plugin(LOOPBACK);
@@ -294,15 +299,14 @@ fn loopback_is_put_where_there_is_none_and_put_back_when_it_goes() {
     let look = place.look(Phase::Serving).unwrap();
 
     assert_eq!(look.written, std::slice::from_ref(&path));
-    assert_eq!(fs::read_to_string(&path).unwrap(), "loopback 1");
-    assert_eq!(
-        fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-        0o755
-    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), "sotto-loopback 1");
     let text = fs::read_to_string(disk.ours()).unwrap();
     assert!(!text.contains(LOOPBACK), "the runtime calls it unasked");
+    fs::write(disk.source(OUR_LOOPBACK), "sotto-loopback 2").unwrap();
+    place.look(Phase::Serving).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "sotto-loopback 2");
     remove(&disk.settings()).unwrap();
-    assert!(!path.exists());
+    assert_eq!(disk.names(&disk.plugin("")), [""; 0]);
 }
 
 #[test]
@@ -327,19 +331,4 @@ fn a_loopback_of_somebody_else_is_neither_replaced_nor_removed() {
         let gone = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
         gone.unwrap();
     }
-}
-
-#[test]
-fn a_loopback_that_a_crash_left_half_written_goes_and_another_s_stays() {
-    let disk = Disk::new();
-    fs::create_dir_all(disk.plugin("")).unwrap();
-    let unfinished = kept_files::unfinished(&disk.plugin(LOOPBACK));
-    fs::write(&unfinished, "loop").unwrap();
-    remove(&disk.settings()).unwrap();
-    assert!(!unfinished.exists());
-    fs::write(&unfinished, "theirs").unwrap();
-
-    remove(&disk.settings()).unwrap();
-
-    assert!(unfinished.exists());
 }
