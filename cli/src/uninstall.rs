@@ -80,6 +80,7 @@ async fn uninstall(cluster: &Cluster, arguments: &UninstallArguments) -> Result<
     if !on_nodes && facts.objects.is_empty() {
         return Ok(Answer::fine("Sotto is not installed: nothing was changed."));
     }
+    let ignored = ignored(arguments, &facts)?;
     say(&show(&facts, on_nodes))?;
     if on_nodes && !facts.pods.is_empty() && arguments.yes && !arguments.delete_pods {
         bail!(
@@ -101,8 +102,7 @@ async fn uninstall(cluster: &Cluster, arguments: &UninstallArguments) -> Result<
         } else {
             Pods::WaitFor
         };
-        let ignored = arguments.ignored_nodes.iter().map(ToString::to_string);
-        from_nodes(cluster, &facts, pods, &ignored.collect()).await?;
+        from_nodes(cluster, &facts, pods, &ignored).await?;
     }
     remove::requests(cluster).await?;
     remove::objects(cluster).await?;
@@ -113,6 +113,19 @@ async fn uninstall(cluster: &Cluster, arguments: &UninstallArguments) -> Result<
             verdict: Verdict::Wrong,
         }),
     }
+}
+
+/// The nodes that are not waited for, which there are.
+fn ignored(arguments: &UninstallArguments, facts: &Facts) -> Result<BTreeSet<String>> {
+    let ignored: BTreeSet<String> = arguments
+        .ignored_nodes
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if let Some(unknown) = ignored.iter().find(|name| !facts.nodes.contains(name)) {
+        bail!("--ignore-node {unknown}: there is no such node, see `kubectl get nodes`");
+    }
+    Ok(ignored)
 }
 
 async fn look(cluster: &Cluster) -> Result<Facts> {

@@ -8,9 +8,8 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, GroupVersionKind};
 
-use super::manifest::kind;
+use super::manifest::{self, kind};
 use crate::cluster::{Cluster, explain, in_time, patiently};
 use crate::names::FIELD_MANAGER;
 use crate::printable::printable;
@@ -47,7 +46,7 @@ pub(crate) async fn apply(
     object: &DynamicObject,
     mode: Mode,
 ) -> Result<Outcome> {
-    let resource = resource(object)?;
+    let resource = manifest::resource(object)?;
     let namespace = object.metadata.namespace.as_deref();
     let name = object.name_any();
     let title = title(object);
@@ -108,12 +107,6 @@ fn is_same(before: &DynamicObject, after: &DynamicObject) -> bool {
     };
     before.metadata.resource_version == after.metadata.resource_version
         && bare(before) == bare(after)
-}
-
-fn resource(object: &DynamicObject) -> Result<ApiResource> {
-    let types = object.types.as_ref().context("an object has no kind")?;
-    let kind = GroupVersionKind::try_from(types).context("an object has no version")?;
-    Ok(ApiResource::from_gvk(&kind))
 }
 
 /// Waits until the API server serves a new kind.

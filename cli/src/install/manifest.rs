@@ -6,6 +6,7 @@
 use anyhow::{Context, Result, bail};
 use ipnetwork::IpNetwork;
 use kube::api::DynamicObject;
+use kube::core::{ApiResource, GroupVersionKind};
 use node_identity::{Pin, PodCidr, TrustDomain};
 
 use crate::settings::controller::{InstalledController, PrefixLengths};
@@ -211,6 +212,16 @@ pub(crate) fn objects(manifest: &str) -> Result<Vec<DynamicObject>> {
     }
     objects.sort_by_key(|object| rank(kind(object)));
     Ok(objects)
+}
+
+/// The path of an object's kind in the API.
+///
+/// # Errors
+/// When it has none.
+pub(crate) fn resource(object: &DynamicObject) -> Result<ApiResource> {
+    let types = object.types.as_ref().context("an object has no kind")?;
+    let kind = GroupVersionKind::try_from(types).context("an object has no version")?;
+    Ok(ApiResource::from_gvk(&kind))
 }
 
 /// What kind of object it is.

@@ -43,8 +43,8 @@ impl States {
     /// The node, with what keeps it.
     pub(super) fn describe(&self, node: &str) -> String {
         let note = match self.0.get(node) {
-            None => "no pod of sotto-uninstall there",
-            Some(State::Starting) => "starting",
+            None => "no pod of sotto-uninstall there; if the node never comes back: --ignore-node",
+            Some(State::Starting) => "starting; if the node never comes back: --ignore-node",
             Some(State::AtWork | State::Done) => return node.to_owned(),
             Some(State::Failing) => "failing, see the log of its pod of sotto-uninstall",
         };

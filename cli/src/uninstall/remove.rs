@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use cluster_api::SIGNER_NAME;
 use cluster_client::Lenient;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PropagationPolicy};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::ApiResource;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -30,11 +30,7 @@ const GONE_WITHIN: Duration = if cfg!(test) {
 /// In reverse: who needs others goes before them, the namespace and the kinds go last.
 fn all() -> Result<Vec<(ApiResource, DynamicObject)>> {
     let objects = manifest::all()?.into_iter().rev();
-    let with_resource = |object: DynamicObject| {
-        let types = object.types.as_ref().context("an object has no kind")?;
-        let kind = GroupVersionKind::try_from(types).context("an object has no version")?;
-        Ok((ApiResource::from_gvk(&kind), object))
-    };
+    let with_resource = |object: DynamicObject| Ok((manifest::resource(&object)?, object));
     objects.map(with_resource).collect()
 }
 

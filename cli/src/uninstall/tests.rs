@@ -182,6 +182,9 @@ fn a_node_that_never_comes_back_is_not_waited_for_where_that_was_said() {
     let fake = installed();
     put_worker(&fake, "bob", DONE);
     run_for_a_moment(&fake, &["--delete-pods"]);
+    let misspelt = run(&fake, &["--delete-pods", "--ignore-node=alise"]);
+    let said = format!("{:#}", misspelt.unwrap_err());
+    assert!(said.contains("alise: there is no such node"), "{said}");
 
     let verdict = run(&fake, &["--delete-pods", "--ignore-node=alice"]);
 

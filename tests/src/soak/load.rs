@@ -117,9 +117,11 @@ impl<'a> Load<'a> {
 
     /// Requests, what is said of those that failed, and megabytes in bulk.
     pub(super) fn count(&self) -> Result<(usize, Vec<String>, usize)> {
-        let requests = self.space.shell("asking", "cat /tmp/requests")?;
+        // A file that is just being written is empty.
+        let number = |file| format!("until grep . /tmp/{file}; do sleep 0.1; done");
+        let requests = self.space.shell("asking", &number("requests"))?;
         let failed = self.space.kubectl(&["logs", "asking", "--tail=-1"])?;
-        let megabytes = self.space.shell("pulling", "cat /tmp/megabytes")?;
+        let megabytes = self.space.shell("pulling", &number("megabytes"))?;
         let failed = failed.lines().filter(|line| line.starts_with("FAILED"));
         let failed = failed.map(str::to_owned).collect();
         Ok((requests.trim().parse()?, failed, megabytes.trim().parse()?))
