@@ -2,7 +2,8 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
+use sotto_tests::case::keep;
 use sotto_tests::kubernetes::whole::{ProxyMode, Trio};
 use sotto_tests::lab::Lab;
 
@@ -36,7 +37,9 @@ fn raise() -> Result<()> {
 
 fn judge(kept: Option<&(Lab, Trio)>, body: impl FnOnce(&Lab, &Trio) -> Result<()>) -> Result<()> {
     let (lab, trio) = kept.context("no cluster")?;
-    body(lab, trio)
-        .and_then(|()| trio.nothing_leaked())
-        .map_err(|error| anyhow!("{error:#}\n{}", trio.cluster.state()))
+    let result = body(lab, trio).and_then(|()| trio.nothing_leaked());
+    if result.is_err() {
+        println!("{}\n{}", trio.cluster.state(), keep(lab, "shared")?);
+    }
+    result
 }

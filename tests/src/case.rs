@@ -86,7 +86,8 @@ impl Case {
                 lab.end();
                 let kept = keep(&lab, self.name)
                     .unwrap_or_else(|error| format!("nothing was kept: {error:#}"));
-                Err(format!("{fault}\n{}{kept}", lab.report()).into())
+                // The reason last: of a long output people see the end.
+                Err(format!("{}{kept}{fault}", lab.report()).into())
             }
         }
     }
@@ -98,8 +99,11 @@ fn text_of(cause: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("panicked").to_owned()
 }
 
-/// Copies logs and captures of a failed test to a folder that outlives the program.
-fn keep(lab: &Lab, name: &str) -> Result<String> {
+/// Copies logs and captures of a failed test to a folder that outlives the program, and says where.
+///
+/// # Errors
+/// When they cannot be copied.
+pub fn keep(lab: &Lab, name: &str) -> Result<String> {
     let program = std::env::current_exe()?;
     let build = program.ancestors().nth(2).context("no build folder")?;
     let target = build.join("failed-labs").join(name);

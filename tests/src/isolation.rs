@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
@@ -25,6 +25,16 @@ pub fn refusal() -> Option<&'static str> {
         return Some("needs /dev/net/tun");
     }
     None
+}
+
+/// For programs that are of no use where no lab can be built.
+///
+/// # Errors
+/// Why none can.
+pub fn require() -> Result<()> {
+    refusal().map_or(Ok(()), |reason| {
+        bail!("no lab can be built here: it {reason}")
+    })
 }
 
 /// Runs the rest of the program in namespaces of its own. The outer process does not return.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -32,9 +32,7 @@ const DOWN_LIMIT: Duration = Duration::from_secs(60);
 /// # Errors
 /// When it cannot be raised; the text names its log, whose lines were shown.
 pub fn up() -> Result<()> {
-    if let Some(reason) = isolation::refusal() {
-        bail!("no cluster can be raised here: it {reason}");
-    }
+    isolation::require()?;
     let folder = folder()?;
     if let Some(pid) = holder(&folder) {
         println!("A cluster is there already (process {pid}).");

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
 use sotto_tests::kubernetes::reference_plugin;
@@ -67,9 +67,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(reason) = isolation::refusal() {
-        bail!("no lab can be built here: it {reason}");
-    }
+    isolation::require()?;
     isolation::enter()?;
     let lab = Lab::new()?;
     let (four, both) = (["10.244.1.0/24"], ["10.244.1.0/24", "fd00:10:244:1::/64"]);

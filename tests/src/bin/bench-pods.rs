@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
 use sotto_tests::kubernetes::reference_plugin;
@@ -38,9 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(reason) = isolation::refusal() {
-        bail!("no cluster can be raised here: it {reason}");
-    }
+    isolation::require()?;
     ensure!(
         arguments.rounds > 0,
         "--rounds is 0, nothing would be measured"

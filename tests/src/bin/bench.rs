@@ -68,9 +68,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(reason) = isolation::refusal() {
-        bail!("no lab can be built here: it {reason}");
-    }
+    isolation::require()?;
     isolation::enter()?;
     let mut rounds: Vec<Vec<f64>> = Vec::new();
     for number in 1..=arguments.rounds {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Parser;
 use sotto_tests::isolation;
 use sotto_tests::story::{self, Sink, Store};
@@ -29,9 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
-    if let Some(reason) = isolation::refusal() {
-        bail!("no lab can be built here: it {reason}");
-    }
+    isolation::require()?;
     isolation::enter()?;
     let sink = if arguments.json {
         Sink::Json

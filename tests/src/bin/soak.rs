@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Parser;
 use sotto_tests::{isolation, soak};
 
@@ -26,9 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(reason) = isolation::refusal() {
-        bail!("no cluster can be raised here: it {reason}");
-    }
+    isolation::require()?;
     isolation::enter()?;
     let soak = soak::run(Duration::from_secs(60 * arguments.minutes))?;
     println!("\n{}", soak.table());
