@@ -38,6 +38,7 @@ pub(crate) fn run(
     let names = LinkNames::of(&call.key);
     let attempt = Attempt {
         call,
+        config,
         node: &node,
         netns: &netns,
         names: &names,
@@ -53,6 +54,7 @@ pub(crate) fn run(
 
 struct Attempt<'a> {
     call: &'a PodCall,
+    config: &'a NetworkConfig,
     node: &'a NodeState,
     netns: &'a PodNetns,
     names: &'a LinkNames,
@@ -127,11 +129,15 @@ impl Attempt<'_> {
         let wired = self
             .link(&addresses)
             .wire(&mut rtnl, self.netns, self.deadline);
-        let Err(failed) = wired else {
-            return Ok(addresses);
+        let (first, left_behind) = match wired {
+            Ok(()) => match self.is_still_served() {
+                Ok(()) => return Ok(addresses),
+                Err(gone) => (gone, link::delete(&mut rtnl, &self.names.node).err()),
+            },
+            Err(failed) => (failed.first.into(), failed.left_behind),
         };
-        let addresses_live = failed.left_behind.is_some();
-        match failed.left_behind {
+        let addresses_live = left_behind.is_some();
+        match left_behind {
             None => {
                 if let Err(error) = held.cancel() {
                     warn(
@@ -147,9 +153,16 @@ impl Attempt<'_> {
             }
         }
         Err(Failed {
-            error: Box::new(failed.first.into()),
+            error: Box::new(first),
             addresses_live,
         })
+    }
+
+    /// Whoever uninstalls takes `node.json` away and then looks for links: one of the two sees the other, and no
+    /// pod is left without a guard.
+    fn is_still_served(&self) -> Result<(), Failure> {
+        node::load(self.config)?;
+        Ok(guard::require(self.deadline)?)
     }
 
     fn link<'b>(&'b self, addresses: &'b [IpAddr]) -> PodLink<'b> {

@@ -158,7 +158,7 @@ impl<'a> AddressPlugin<'a> {
                 .spawn()
         };
         let mut child = start().map_err(failed)?;
-        let status = self.wait(&mut child, &output, deadline)?;
+        let status = self.wait(&mut child, [&output, &log], deadline)?;
         let answer = content(&mut output).map_err(failed)?;
         let said = content(&mut log).unwrap_or_default();
         if !said.is_empty() {
@@ -179,7 +179,7 @@ impl<'a> AddressPlugin<'a> {
     fn wait(
         &self,
         child: &mut Child,
-        output: &File,
+        prints: [&File; 2],
         deadline: Deadline,
     ) -> Result<ExitStatus, IpamError> {
         let group = i32::try_from(child.id()).ok().map(Pid::from_raw);
@@ -195,8 +195,8 @@ impl<'a> AddressPlugin<'a> {
                     });
                 }
             }
-            let fills = output.metadata().is_ok_and(|it| it.len() > LONGEST_ANSWER);
-            if deadline.remaining().is_none() || fills {
+            let is_full = |file: &&File| file.metadata().is_ok_and(|it| it.len() > LONGEST_ANSWER);
+            if deadline.remaining().is_none() || prints.iter().any(is_full) {
                 break Err(IpamError::Endless(self.name.into()));
             }
             std::thread::sleep(PAUSE);

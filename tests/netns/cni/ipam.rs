@@ -26,6 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
         i3_two_address_plugins_never_give_one_address_twice,
         an_address_plugin_that_fails_is_reported_and_asked_to_free,
         an_address_plugin_that_hangs_is_ended_in_time,
+        cn20_an_add_that_an_uninstall_overtakes_attaches_nothing,
         cve_2021_20206_an_address_plugin_is_found_in_its_folders_only,
     ]
 }
@@ -252,6 +253,7 @@ fn an_address_plugin_that_fails_is_reported_and_asked_to_free(lab: &Lab) -> Resu
         ("echo '{}'".to_owned(), 7, "at most"),
         (address("10.244.1.9/24"), 5, "default route via 169.254.1.1"),
         ("yes".to_owned(), 11, "without end"),
+        ("yes >&2".to_owned(), 11, "without end"),
     ]
     .iter()
     .enumerate()
@@ -300,6 +302,34 @@ fn an_address_plugin_that_hangs_is_ended_in_time(lab: &Lab) -> Result<()> {
     let line = "pgrep -a -x sleep | grep -c 77.125 || true";
     let left = runtime.node.shell(line)?;
     ensure!(left.trim() == "0", "{left} are left");
+    Ok(())
+}
+
+fn cn20_an_add_that_an_uninstall_overtakes_attaches_nothing(lab: &Lab) -> Result<()> {
+    let runtime = with_script(lab, "exit 0")?;
+    runtime.sandbox("web")?;
+    for (gone, part, back) in [
+        (
+            "mv /run/sotto/node.json /run/kept",
+            "node.json",
+            "mv /run/kept /run/sotto/node.json",
+        ),
+        ("nft delete table inet sotto_guard", "guard", "true"),
+    ] {
+        let answer = "echo '{\"ips\":[{\"address\":\"10.244.1.9/24\"}]}'";
+        set_script(
+            &runtime,
+            &format!("[ $CNI_COMMAND != ADD ] || {{ {gone}; {answer}; }}"),
+        )?;
+
+        let answer = runtime.execute(&runtime.call("ADD", "web"))?;
+
+        answer.failed(11, part)?;
+        let asked = runtime.node.shell("cat /run/asked")?;
+        ensure!(asked == "ADD\nDEL\n", "asked {asked}");
+        ensure!(runtime.held()?.is_empty() && runtime.links()?.is_empty());
+        runtime.node.shell(back)?;
+    }
     Ok(())
 }
 
