@@ -66,6 +66,8 @@ async fn install(cluster: &Cluster, arguments: &InstallArguments) -> Result<Answ
     say(&show::plan(&plan))?;
     if !arguments.dry_run {
         confirm("Install this?", Consent::of(arguments.yes)).await?;
+        // A person may take long.
+        existing::refuse_half(cluster).await?;
     }
     // Whoever brings the root comes later.
     let is_complete = !arguments.dry_run && plan.root != RootPlan::Elsewhere;

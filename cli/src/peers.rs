@@ -65,6 +65,12 @@ pub(crate) async fn unknown(cluster: &Cluster, node: &NodeName) -> String {
     let mut names: Vec<String> = known
         .map(|listed| listed.objects.iter().map(ResourceExt::name_any).collect())
         .unwrap_or_default();
+    if names.iter().any(|name| name == node.as_str()) {
+        return format!(
+            "look up node {node}: it has no identity now: is it revoked, or does it wait for a certificate? \
+             See `sotto peers {node}`"
+        );
+    }
     names.sort();
     let more = names.len().saturating_sub(NAMES_OFFERED);
     names.truncate(NAMES_OFFERED);

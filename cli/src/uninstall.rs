@@ -210,6 +210,10 @@ async fn from_nodes(
     ignored: &BTreeSet<String>,
 ) -> Result<()> {
     if let Some(daemons) = &facts.daemons {
+        if facts.has_begun {
+            // Where daemons came again, nodes that were done are not.
+            remove::workload::<DaemonSet>(cluster, UNINSTALL).await?;
+        }
         // First the one that needs the other as its pattern.
         daemon_set::create(cluster, daemons).await?;
         remove::workload::<DaemonSet>(cluster, NODE).await?;
@@ -218,6 +222,7 @@ async fn from_nodes(
     let mut said = String::new();
     loop {
         let states = daemon_set::states(cluster).await?;
+        refuse_daemons(cluster).await?;
         let left: Vec<String> = nodes(cluster)
             .await?
             .into_iter()
@@ -239,6 +244,18 @@ async fn from_nodes(
     }
     say("All nodes are done.")?;
     remove::workload::<DaemonSet>(cluster, UNINSTALL).await
+}
+
+/// Whoever brings the daemons back meanwhile would have them on nodes that are done.
+async fn refuse_daemons(cluster: &Cluster) -> Result<()> {
+    let namespace = Some(cluster.namespace.as_str());
+    if cluster.find::<DaemonSet>(namespace, NODE).await?.is_some() {
+        bail!(
+            "uninstall Sotto: the DaemonSet {NODE} is there again; stop who applies it (Helm, GitOps, \
+             `sotto install`), then run `sotto uninstall` again"
+        );
+    }
+    Ok(())
 }
 
 fn waiting(left: &[String], states: &States, pods: &[Pod]) -> String {

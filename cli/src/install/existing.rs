@@ -136,7 +136,10 @@ async fn refuse_helm(cluster: &Cluster) -> Result<()> {
 }
 
 /// Nodes that were cleaned have lost their keys: nothing could go on from there.
-async fn refuse_half(cluster: &Cluster) -> Result<()> {
+///
+/// # Errors
+/// When an uninstall has begun, or this user may not look.
+pub(crate) async fn refuse_half(cluster: &Cluster) -> Result<()> {
     let namespace = Some(cluster.namespace.as_str());
     let uninstall = ApiResource::erase::<DaemonSet>(&());
     let uninstall = cluster

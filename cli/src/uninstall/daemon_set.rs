@@ -62,12 +62,16 @@ impl States {
 /// # Errors
 /// When pods cannot be listed.
 pub(super) async fn states(cluster: &Cluster) -> Result<States> {
+    let namespace = Some(cluster.namespace.as_str());
+    let current = cluster.find::<DaemonSet>(namespace, UNINSTALL).await?;
+    let current = current.and_then(|one| one.metadata.uid);
     let selected = ListParams::default().labels(&format!("{NAME_LABEL}={UNINSTALL}"));
     let pods = cluster.list::<Pod>(selected).await?.objects;
     let ours = pods.iter().filter(|pod| {
         let labels = pod.metadata.labels.as_ref();
         pod.metadata.namespace.as_deref() == Some(&cluster.namespace)
             && pod.metadata.deletion_timestamp.is_none()
+            && owner(pod) == current.as_deref()
             && labels
                 .and_then(|all| all.get(NAME_LABEL))
                 .map(String::as_str)
@@ -78,6 +82,12 @@ pub(super) async fn states(cluster: &Cluster) -> Result<States> {
         Some((node, state(pod)))
     });
     Ok(States(of_nodes.collect()))
+}
+
+/// The UID of what made it: the pods of one that was replaced say nothing of now.
+fn owner(pod: &Pod) -> Option<&str> {
+    let owners = pod.metadata.owner_references.as_deref();
+    Some(&owners?.first()?.uid)
 }
 
 fn state(pod: &Pod) -> State {

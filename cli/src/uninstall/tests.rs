@@ -192,6 +192,48 @@ fn a_node_that_never_comes_back_is_not_waited_for_where_that_was_said() {
 }
 
 #[test]
+fn daemons_that_somebody_brings_back_meanwhile_stop_it_and_the_next_run_begins_anew() {
+    let fake = installed();
+    let daemons = |fake: &Fake| {
+        let objects = manifest::all().unwrap().into_iter();
+        for object in objects.filter(|one| manifest::kind(one) == "DaemonSet") {
+            fake.put(&path(&object), &serde_json::to_string(&object).unwrap());
+        }
+    };
+    put_worker(&fake, "bob", DONE);
+    let given = arguments(&["--delete-pods"]);
+    let ended = wait(async {
+        let cluster = fake.cluster();
+        let brought_back = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            daemons(&fake);
+        };
+        tokio::join!(uninstall(&cluster, &given), brought_back).0
+    });
+    let said = format!("{:#}", ended.unwrap_err());
+    assert!(said.contains("sotto-node is there again"), "{said}");
+
+    put_worker(&fake, "alice", DONE);
+    assert_eq!(run(&fake, &["--delete-pods"]).unwrap(), Verdict::Fine);
+    assert!(!has(&fake.objects(), "/daemonsets/sotto-node"));
+}
+
+#[test]
+fn the_pods_of_a_daemon_set_that_was_replaced_do_not_count() {
+    let fake = installed();
+    put_worker(&fake, "alice", DONE);
+    let name = "/apis/apps/v1/namespaces/sotto-system/daemonsets/sotto-uninstall";
+    fake.put(
+        name,
+        r#"{"metadata": {"name": "sotto-uninstall", "uid": "new"}}"#,
+    );
+
+    let states = wait(async { super::daemon_set::states(&fake.cluster()).await }).unwrap();
+
+    assert!(!states.is_done("alice"));
+}
+
+#[test]
 fn an_uninstall_interrupted_at_any_write_is_completed_by_the_next() {
     for writes in 0.. {
         let fake = installed();
