@@ -361,7 +361,7 @@ impl Peers {
         let revoked = self.revocations.revokes(&self.own.key, &self.own.uid);
         if revoked && self.own.standing == Standing::Good {
             error!(
-                "This node is revoked: no peer speaks with it any more, ask the operator of the root"
+                "This node is revoked: no peer speaks with it any more, ask the operator of the root. If its Node object was deleted and made again: delete the pod of sotto-node here, a new one has a token of the new Node"
             );
         }
         self.own.standing = if revoked {

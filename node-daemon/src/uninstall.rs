@@ -5,12 +5,13 @@
 //! then the kernel's part, pods' links included, since without the guard they could speak in clear;
 //! then the files. The directories go if they are empty then. Killed anywhere, it can be run again.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cni_protocol::contract::{NODE_STATE_FILE, POD_LINK_GROUP, TUN_NAME};
-use kept_files::FileError;
+use kept_files::{FileError, Links};
 use node_status::STATUS_SOCKET;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -38,6 +39,8 @@ const DETACHED_WITHIN: Duration = Duration::from_secs(60);
 /// Where runtimes keep what they were answered for each attached pod until its DEL, beside our own state:
 /// `/var/lib/cni/results/<network>-<container>-<interface>`.
 const RUNTIME_CACHE: &str = "cni/results";
+/// Most bytes of an entry there (a guess: a hundred times what any has).
+const CACHE_LIMIT: u64 = 1 << 20;
 
 /// What becomes of pods that run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +60,8 @@ pub(crate) async fn uninstall(config: &Config, pods: RunningPods) -> Result<()> 
     let mut stop = Stop::listen()?;
     let work = async {
         let runtime = &config.runtime_directory;
-        kept_files::create_directory(runtime, RUNTIME_MODE)?;
         let lock = acquire(runtime, pods).await?;
-        kept_files::remove(&runtime.join(NODE_STATE_FILE))?;
+        remove_file(&runtime.join(NODE_STATE_FILE))?;
         if pods == RunningPods::WaitFor {
             wait_for_pods().await?;
             wait_for_runtime(&config.state_directory).await;
@@ -76,8 +78,13 @@ pub(crate) async fn uninstall(config: &Config, pods: RunningPods) -> Result<()> 
 async fn acquire(runtime: &Path, pods: RunningPods) -> Result<NodeLock> {
     let mut said: Option<Instant> = None;
     loop {
+        kept_files::create_directory(runtime, RUNTIME_MODE)?;
         let error = match NodeLock::acquire(runtime) {
             Ok(lock) => return Ok(lock),
+            // Another one has removed the folder, as the last of its work.
+            Err(LockError::Unusable { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                continue;
+            }
             Err(error @ (LockError::Held { .. } | LockError::NamespaceTaken(_))) => error,
             Err(error) => return Err(error.into()),
         };
@@ -139,13 +146,26 @@ async fn wait_for_runtime(state: &Path) {
 fn still_attached(state: &Path) -> usize {
     let cache = state.parent().map(|beside| beside.join(RUNTIME_CACHE));
     let entries = cache.and_then(|cache| std::fs::read_dir(cache).ok());
-    let prefix = format!("{}-", installer::NETWORK);
-    let is_ours = |entry: &std::fs::DirEntry| {
-        let name = entry.file_name();
-        name.to_str().is_some_and(|name| name.starts_with(&prefix))
-    };
     let entries = entries.into_iter().flatten().flatten();
-    entries.filter(is_ours).count()
+    entries.filter(|entry| is_ours(&entry.path())).count()
+}
+
+/// The name alone may be that of a network `sotto-…`; one whose content cannot be read is counted.
+fn is_ours(entry: &Path) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Attachment {
+        #[serde(rename = "networkName")]
+        network: String,
+    }
+    let name = entry.file_name().and_then(|name| name.to_str());
+    let begins = name.is_some_and(|name| name.starts_with(&format!("{}-", installer::NETWORK)));
+    begins && {
+        let bytes = kept_files::read(entry, CACHE_LIMIT, Links::Refuse)
+            .ok()
+            .flatten();
+        let attachment = bytes.and_then(|bytes| serde_json::from_slice::<Attachment>(&bytes).ok());
+        attachment.is_none_or(|attachment| attachment.network == installer::NETWORK)
+    }
 }
 
 fn remove_everything(config: &Config, lock: NodeLock) -> Result<()> {
@@ -172,9 +192,9 @@ fn remove_directory(directory: &Path) {
         return;
     };
     let (kind, directory) = (error.kind(), directory.display());
-    if kind == std::io::ErrorKind::ResourceBusy {
+    if kind == ErrorKind::ResourceBusy {
         info!(%directory, "Directory stays: it is mounted here, remove it on the machine itself");
-    } else if kind != std::io::ErrorKind::NotFound {
+    } else if kind != ErrorKind::NotFound {
         warn!(%directory, %error, "Directory stays");
     }
 }
@@ -220,7 +240,7 @@ fn remove_verified(folder: &Path) -> Result<()> {
 }
 
 /// A folder in a file's place is somebody's, and stays.
-fn remove_file(path: &Path) -> Result<(), FileError> {
+pub(crate) fn remove_file(path: &Path) -> Result<(), FileError> {
     if path.is_dir() && !path.is_symlink() {
         warn!(folder = %path.display(), "Folder in place of a file stays, is it yours?");
         return Ok(());
@@ -230,7 +250,8 @@ fn remove_file(path: &Path) -> Result<(), FileError> {
 
 fn remove_folder(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(kept_files::remove(path)?),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", path.display()))
         }
         Ok(()) | Err(_) => Ok(()),
@@ -293,11 +314,28 @@ mod tests {
         assert_eq!(still_attached(&state), 0);
         let cache = beside.path().join(RUNTIME_CACHE);
         std::fs::create_dir_all(&cache).unwrap();
-        for name in ["sotto-0123-eth0", "sotto-4567-eth0", "other-0123-eth0"] {
-            std::fs::write(cache.join(name), "{}").unwrap();
+        let entries = [
+            ("sotto-0123-eth0", r#"{"networkName": "sotto"}"#),
+            ("sotto-4567-eth0", r#"{"netw"#),
+            ("sotto-else-0123-eth0", r#"{"networkName": "sotto-else"}"#),
+            ("other-0123-eth0", r#"{"networkName": "other"}"#),
+        ];
+        for (name, content) in entries {
+            std::fs::write(cache.join(name), content).unwrap();
         }
 
         assert_eq!(still_attached(&state), 2);
+    }
+
+    #[test]
+    fn a_file_in_the_pools_place_goes_like_the_pool() {
+        let runtime = tempfile::tempdir().unwrap();
+        let pool = runtime.path().join(pod_pool::FOLDER);
+        std::fs::write(&pool, "no folder").unwrap();
+
+        remove_folder(&pool).unwrap();
+
+        assert!(!pool.exists());
     }
 
     #[test]

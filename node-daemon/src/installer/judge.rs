@@ -9,20 +9,22 @@ use super::configuration::{self, Network};
 
 /// Characters of a foreign file's text that are shown, on one line (a guess: a name and two plugins).
 const MOST_SHOWN: usize = 60;
+/// How many foreign files are named that do no harm.
+const MOST_NAMED: usize = 16;
 
 /// A file of the folder that a runtime looks at.
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     /// Its name.
     pub(super) name: String,
-    /// Its bytes, or why they cannot be read.
-    pub(super) bytes: Result<Vec<u8>, String>,
+    /// What it is of, or why that cannot be read.
+    pub(super) network: Result<Network, String>,
 }
 
 /// Our configuration may stand, or be written.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Permit {
-    /// Files of others after ours.
+    /// Files of others after ours, the first [`MOST_NAMED`] of them.
     pub(super) ignored: Vec<String>,
 }
 
@@ -77,36 +79,41 @@ pub(super) fn judge(mut files: Vec<Candidate>) -> Result<Permit, Refusal> {
         .iter()
         .partition(|file| file.name == CONFIGURATION_FILE);
     let ours = ours.first();
-    if let Some(Ok(network)) = ours.map(|file| read(file))
+    if let Some(Ok(network)) = ours.map(|file| &file.network)
         && !network.is_ours()
     {
-        let network = shown(&network);
+        let network = shown(network);
         return Err(Refusal::NameTaken { network });
     }
     let mut permit = Permit::default();
+    let mut ignore = |name: &String| {
+        if permit.ignored.len() < MOST_NAMED {
+            permit.ignored.push(name.clone());
+        }
+    };
     for file in others {
         let sorts_first = file.name.as_str() < CONFIGURATION_FILE;
-        match read(file) {
+        match &file.network {
             Ok(network) if !sorts_first && (ours.is_some() || network.is_loopback()) => {
-                permit.ignored.push(file.name.clone());
+                ignore(&file.name);
             }
             Ok(network) if ours.is_some() => {
                 return Err(Refusal::SortsFirst {
                     file: file.name.clone(),
-                    network: shown(&network),
+                    network: shown(network),
                 });
             }
             Ok(network) => {
                 return Err(Refusal::InForce {
                     file: file.name.clone(),
-                    network: shown(&network),
+                    network: shown(network),
                 });
             }
-            Err(_) if !sorts_first && ours.is_some() => permit.ignored.push(file.name.clone()),
+            Err(_) if !sorts_first && ours.is_some() => ignore(&file.name),
             Err(fault) => {
                 return Err(Refusal::Malformed {
                     file: file.name.clone(),
-                    fault: short(&fault),
+                    fault: short(fault),
                 });
             }
         }
@@ -118,11 +125,6 @@ pub(super) fn judge(mut files: Vec<Candidate>) -> Result<Permit, Refusal> {
 /// nobody can read is nobody's, and keeps the runtime from every other.
 pub(super) fn is_ours(bytes: &[u8]) -> bool {
     configuration::read(CONFIGURATION_FILE, bytes).map_or(true, |network| network.is_ours())
-}
-
-fn read(file: &Candidate) -> Result<Network, String> {
-    let bytes = file.bytes.as_ref().map_err(Clone::clone)?;
-    configuration::read(&file.name, bytes)
 }
 
 fn shown(network: &Network) -> String {
@@ -152,7 +154,7 @@ mod tests {
     fn files(files: &[(&str, &str)]) -> Vec<Candidate> {
         let candidate = |(name, text): &(&str, &str)| Candidate {
             name: (*name).to_owned(),
-            bytes: Ok(text.as_bytes().to_vec()),
+            network: configuration::read(name, text.as_bytes()),
         };
         files.iter().map(candidate).collect()
     }
@@ -244,7 +246,7 @@ mod tests {
     fn cn21_a_file_that_cannot_be_opened_is_explained_like_a_malformed_one() {
         let unreadable = Candidate {
             name: "00-a.conf".to_owned(),
-            bytes: Err("longer than 1048576 bytes".to_owned()),
+            network: Err("longer than 1048576 bytes".to_owned()),
         };
 
         let said = judge(vec![unreadable]).unwrap_err().to_string();

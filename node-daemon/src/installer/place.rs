@@ -128,15 +128,21 @@ impl Place {
         let source = self.settings.plugin_source.join(plugin);
         let path = self.settings.plugin_directory.join(plugin);
         let wanted = self.hash(&source)?;
-        if is_program(&path) && self.hash(&path)? == wanted {
+        if self.is_copy(&source, &path, wanted)? {
             return Ok(None);
         }
         kept_files::copy(&source, &path, PLUGIN_MODE).map_err(refused(&path))?;
-        if self.hash(&path)? == wanted {
+        if self.is_copy(&source, &path, wanted)? {
             Ok(Some(path))
         } else {
             Err(InstallError::Altered { path })
         }
+    }
+
+    /// Of another length it is none, however long it takes to read.
+    fn is_copy(&mut self, source: &Path, path: &Path, wanted: Hash) -> Result<bool, InstallError> {
+        let length = |path: &Path| fs::metadata(path).ok().map(|file| file.len());
+        Ok(is_program(path) && length(path) == length(source) && self.hash(path)? == wanted)
     }
 
     /// Whatever is there already, be it a link that leads nowhere, is somebody's.
@@ -197,14 +203,15 @@ impl Place {
 
     fn hash(&mut self, path: &Path) -> Result<Hash, InstallError> {
         let failed = |error| system("read", path, error);
-        let mut file = File::open(path).map_err(failed)?;
-        let stamp = Stamp::of(&file.metadata().map_err(failed)?);
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let stamp = Stamp::of(&metadata);
         if let Some((known, hash)) = self.hashes.get(path)
             && *known == stamp
         {
             return Ok(*hash);
         }
-        let hash = hash_of(&mut file).map_err(failed)?;
+        let hash = hash_of(file.take(metadata.len())).map_err(failed)?;
         self.hashes.insert(path.to_owned(), (stamp, hash));
         Ok(hash)
     }
@@ -224,12 +231,12 @@ pub(super) fn remove_sentinel(folder: &Path) -> Result<(), FileError> {
 }
 
 fn candidate(name: String, path: &Path) -> Candidate {
-    let bytes = match kept_files::read(path, CONFIGURATION_LIMIT, Links::Follow) {
-        Ok(Some(bytes)) => Ok(bytes),
+    let network = match kept_files::read(path, CONFIGURATION_LIMIT, Links::Follow) {
+        Ok(Some(bytes)) => configuration::read(&name, &bytes),
         Ok(None) => Err("it is a link that leads nowhere".to_owned()),
         Err(error) => Err(service_log::chain(&error)),
     };
-    Candidate { name, bytes }
+    Candidate { name, network }
 }
 
 fn is_program(path: &Path) -> bool {
@@ -237,7 +244,7 @@ fn is_program(path: &Path) -> bool {
         .is_ok_and(|found| found.is_file() && found.mode() & 0o7777 == PLUGIN_MODE)
 }
 
-fn hash_of(file: &mut File) -> io::Result<Hash> {
+fn hash_of(mut file: impl Read) -> io::Result<Hash> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 64 << 10];
     loop {

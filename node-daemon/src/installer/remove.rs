@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::place::{CONFIGURATION_LIMIT, remove_sentinel, tell_runtime};
 use super::{CONFIGURATION_FILE, LOOPBACK, OUR_LOOPBACK, PLUGINS, judge};
 use crate::config::Cni;
+use crate::uninstall::remove_file;
 
 /// Removes configuration and plugins, from whatever remains of them; nobody else's.
 ///
@@ -20,8 +21,8 @@ pub(crate) fn remove(settings: &Cni) -> Result<(), FileError> {
     remove_loopback(settings)?;
     for plugin in PLUGINS {
         let path = settings.plugin_directory.join(plugin);
-        kept_files::remove(&kept_files::unfinished(&path))?;
-        kept_files::remove(&path)?;
+        remove_file(&kept_files::unfinished(&path))?;
+        remove_file(&path)?;
     }
     Ok(())
 }
@@ -38,7 +39,7 @@ fn remove_loopback(settings: &Cni) -> Result<(), FileError> {
 fn remove_configuration(settings: &Cni) -> Result<(), FileError> {
     let folder = &settings.configuration_directory;
     let path = folder.join(CONFIGURATION_FILE);
-    kept_files::remove(&kept_files::unfinished(&path))?;
+    remove_file(&kept_files::unfinished(&path))?;
     remove_sentinel(folder)?;
     let found = kept_files::read(&path, CONFIGURATION_LIMIT, Links::Refuse);
     match found {
@@ -49,7 +50,7 @@ fn remove_configuration(settings: &Cni) -> Result<(), FileError> {
         }
         Ok(Some(_)) | Err(_) => {}
     }
-    kept_files::remove(&path)?;
+    remove_file(&path)?;
     tell_runtime(folder)?;
     info!(file = %path.display(), "Network configuration removed");
     Ok(())

@@ -117,6 +117,20 @@ fn plugins_come_at_once_and_the_configuration_when_pods_can_be_served() {
 }
 
 #[test]
+fn what_is_of_another_length_is_replaced_unread() {
+    let disk = Disk::new();
+    let mut place = disk.installed();
+    let path = disk.plugin(MAIN_PLUGIN);
+    // Without blocks; to read it would take minutes.
+    fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+
+    let look = place.look(Phase::Serving).unwrap();
+
+    assert_eq!(look.written, [path]);
+    disk.check();
+}
+
+#[test]
 fn cn18_an_installation_that_fails_at_any_step_goes_on_when_it_can() {
     let steps = |disk: &Disk| {
         let files = PLUGINS.map(|plugin| disk.plugin(plugin)).into_iter();
