@@ -29,7 +29,7 @@ pub struct Soak {
     pods: usize,
     requests: usize,
     failed: Vec<String>,
-    megabytes: usize,
+    bytes: usize,
 }
 
 /// Runs it for a time on a cluster of its own; shorter than [`SHORTEST`] its thirds tell nothing.
@@ -52,7 +52,7 @@ pub fn run(time: Duration) -> Result<Soak> {
         trio.nothing_leaked()?;
         wait::let_pass(PERIOD.saturating_sub(look.elapsed()));
     }
-    let (requests, failed, megabytes) = load.count()?;
+    let (requests, failed, bytes) = load.count()?;
     let pods = load.pods();
     drop(space);
     trio.cluster.has_no_namespace("soak")?;
@@ -63,7 +63,7 @@ pub fn run(time: Duration) -> Result<Soak> {
         pods,
         requests,
         failed,
-        megabytes,
+        bytes,
     })
 }
 
@@ -80,10 +80,7 @@ impl Soak {
             self.requests,
             self.failed
         );
-        ensure!(
-            self.requests > 0 && self.megabytes > 0,
-            "there was no traffic"
-        );
+        ensure!(self.requests > 0 && self.bytes > 0, "there was no traffic");
         for part in Part::ALL {
             let mut processes = self.samples.iter().map(|sample| sample.of(part).process);
             let first = processes.next();
@@ -128,7 +125,7 @@ impl Soak {
                 self.pods,
                 self.requests,
                 self.failed.len(),
-                self.megabytes
+                self.bytes / 1_000_000
             ),
             "| resident KiB, descriptors (medians) | first third | middle | last |".to_owned(),
             "| --- | --: | --: | --: |".to_owned(),

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -34,16 +34,21 @@ const DOWN_LIMIT: Duration = Duration::from_secs(60);
 pub fn up() -> Result<()> {
     isolation::require()?;
     let folder = folder()?;
+    let mut started = None;
     if let Some(pid) = holder(&folder) {
         println!("A cluster is there already (process {pid}).");
     } else {
-        start_holding(&folder)?;
+        started = Some(start_holding(&folder)?);
     }
+    let mut has_ended = || match &mut started {
+        Some(holding) => holding.try_wait().is_ok_and(|status| status.is_some()),
+        None => holder(&folder).is_none(),
+    };
     let mut shown = 0;
     let ready = wait::until_some("the cluster to be ready", UP_LIMIT, || {
         shown = show_progress(&folder, shown);
         let ready = folder.join("ready").exists();
-        (ready || holder(&folder).is_none()).then_some(ready)
+        (ready || has_ended()).then_some(ready)
     });
     show_progress(&folder, shown);
     ensure!(
@@ -54,7 +59,7 @@ pub fn up() -> Result<()> {
     show_use(&folder)
 }
 
-fn start_holding(folder: &Path) -> Result<()> {
+fn start_holding(folder: &Path) -> Result<Child> {
     let _ = std::fs::remove_dir_all(folder);
     std::fs::create_dir_all(folder)?;
     let log = File::create(folder.join("log"))?;
@@ -64,9 +69,9 @@ fn start_holding(folder: &Path) -> Result<()> {
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0);
-    let pid = holding.spawn()?.id();
-    std::fs::write(folder.join("pid"), pid.to_string())?;
-    Ok(())
+    let holding = holding.spawn()?;
+    std::fs::write(folder.join("pid"), holding.id().to_string())?;
+    Ok(holding)
 }
 
 /// Takes the cluster down and waits until it is gone.

@@ -18,7 +18,7 @@ const ASKING: &str =
 /// Downloads at rates from slow to as fast as it goes, cut off after ten seconds each.
 const PULLING: &str = "m=0; while :; do for rate in 200K 20M 1M 10G 5M; do
   bytes=$(curl -s -m 10 --limit-rate $rate -o /dev/null -w '%{size_download}' http://pages/zero || true)
-  m=$((m + ${bytes:-0} / 1000000)); echo $m >/tmp/megabytes; done; done";
+  m=$((m + ${bytes:-0})); echo $m >/tmp/bytes; done; done";
 
 /// How long a Job may take; some seconds on two cores.
 const JOB_LIMIT: Duration = Duration::from_secs(120);
@@ -30,7 +30,7 @@ pub(super) struct Load<'a> {
     space: &'a Space<'a>,
     jobs: usize,
     pods: usize,
-    /// Requests and megabytes at the last look.
+    /// Requests and bytes at the last look.
     last: (usize, usize),
 }
 
@@ -77,12 +77,10 @@ impl<'a> Load<'a> {
     }
 
     fn goes_on(&mut self) -> Result<()> {
-        let (requests, _, megabytes) = self.count()?;
-        ensure!(
-            requests > self.last.0 && megabytes > self.last.1,
-            "traffic stands still at {requests} requests and {megabytes} MB"
-        );
-        self.last = (requests, megabytes);
+        let (requests, _, bytes) = self.count()?;
+        ensure!(requests > self.last.0, "no request since {requests}");
+        ensure!(bytes > self.last.1, "nothing pulled since byte {bytes}");
+        self.last = (requests, bytes);
         Ok(())
     }
 
@@ -115,16 +113,16 @@ impl<'a> Load<'a> {
         self.pods
     }
 
-    /// Requests, what is said of those that failed, and megabytes in bulk.
+    /// Requests, what is said of those that failed, and bytes in bulk.
     pub(super) fn count(&self) -> Result<(usize, Vec<String>, usize)> {
         // A file that is just being written is empty.
         let number = |file| format!("until grep . /tmp/{file}; do sleep 0.1; done");
         let requests = self.space.shell("asking", &number("requests"))?;
         let failed = self.space.kubectl(&["logs", "asking", "--tail=-1"])?;
-        let megabytes = self.space.shell("pulling", &number("megabytes"))?;
+        let bytes = self.space.shell("pulling", &number("bytes"))?;
         let failed = failed.lines().filter(|line| line.starts_with("FAILED"));
         let failed = failed.map(str::to_owned).collect();
-        Ok((requests.trim().parse()?, failed, megabytes.trim().parse()?))
+        Ok((requests.trim().parse()?, failed, bytes.trim().parse()?))
     }
 }
 
