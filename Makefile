@@ -23,6 +23,7 @@ help:
 	@echo "make demo        the story: two nodes, Eve, Mallory, a killed daemon (about a minute after the build)"
 	@echo "make demo-kubernetes  the same story with a Kubernetes API server as the store"
 	@echo "make cluster     a whole Kubernetes with Sotto on this machine, until make cluster-down"
+	@echo "make cluster-down  takes that cluster away"
 	@echo "make cluster-eve what somebody reads on the switch between the nodes of that cluster"
 	@echo "make test        build and run every test"
 	@echo "make check       format, lints, docs, licences and bans, the tidy test"

@@ -52,7 +52,13 @@ pub(crate) async fn run(cluster: &Cluster, output: Output) -> Result<Answer> {
     let mut found = vec![checks::version(&reachable)];
     // Behind an API server that does not answer, every other check would fail alike.
     if reachable.is_ok() {
-        found.extend(checks::all(&facts::look(cluster).await, now()));
+        let facts = facts::look(cluster).await;
+        if facts.show_nothing() {
+            let cure = "it is not installed: `sotto install --new-root`";
+            found.push(Check::new("Sotto", Outcome::Fail, cure));
+        } else {
+            found.extend(checks::all(&facts, now()));
+        }
     }
     answer(found, output)
 }

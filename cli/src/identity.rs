@@ -197,7 +197,8 @@ fn statement_rows(one: &StatementReport) -> [(String, String); 4] {
 
 fn conclusion(report: &Report) -> &'static str {
     match (report.verified, report.pinned) {
-        (false, _) => "The node does NOT verify: no peer believes it.",
+        (false, true) => "The node does NOT verify under the root that you pinned.",
+        (false, false) => "The node does NOT verify: no peer believes it.",
         (true, true) => "The node verifies, up to a root that you pinned.",
         (true, false) => {
             "The node verifies, but only against what this cluster itself says: whoever can write \

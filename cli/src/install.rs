@@ -171,8 +171,9 @@ fn conclusion(plan: &Plan, is_new_root: bool, is_same: bool, mode: Mode) -> Stri
     );
     if is_new_root {
         text.push_str(
-            "\nThe root's key is in the Secret sotto-root alone: keep a copy of it offline, with \
-             `kubectl --namespace sotto-system get secret sotto-root --output yaml`.",
+            "\nThe root's key is in the Secret sotto-root alone. Keep a copy off the cluster: `kubectl \
+             --namespace sotto-system get secret sotto-root sotto-ledger --output yaml > \
+             sotto-root-backup.yaml`.",
         );
     }
     text

@@ -173,6 +173,11 @@ fn show(facts: &Facts, on_nodes: bool) -> String {
             names.len(),
             few(&names)
         ));
+        let bare = facts.pods.iter().filter(|pod| !pods::is_made_anew(pod));
+        let bare: Vec<String> = bare.map(pods::name).collect();
+        if !bare.is_empty() {
+            text.push_str(&format!("\nOf them nobody makes anew: {}.", few(&bare)));
+        }
     }
     text.push_str(&format!(
         "\nFrom the API go: {}.\nWith the namespace {NAMESPACE} go the Secrets {ROOT_SECRET} and \

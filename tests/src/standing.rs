@@ -38,6 +38,7 @@ pub fn up() -> Result<()> {
     if let Some(pid) = holder(&folder) {
         println!("A cluster is there already (process {pid}).");
     } else {
+        println!("Raised in the background: `make cluster-down` ends it at any time.");
         started = Some(start_holding(&folder)?);
     }
     let mut has_ended = || match &mut started {

@@ -21,7 +21,7 @@ pub(crate) struct InstallArguments {
     /// As installed, as long as nodes trust it.
     #[arg(long, value_name = "PIN", conflicts_with = "new_root")]
     pub(crate) previous_pin: Option<Pin>,
-    /// Make a root and put it into the cluster.
+    /// Make a root and put it into the cluster, where there is none.
     #[arg(long)]
     pub(crate) new_root: bool,
     /// A range that all pods' addresses lie in; found if not given.

@@ -41,6 +41,16 @@ pub(crate) struct Facts {
     pub(crate) namespace: String,
 }
 
+impl Facts {
+    /// Whether nothing of Sotto is there, as far as can be seen.
+    pub(crate) fn show_nothing(&self) -> bool {
+        let mut definitions = self.definitions.iter();
+        definitions.all(|(_, found)| matches!(found, Ok(None)))
+            && matches!(self.deployment, Ok(None))
+            && self.secrets.as_ref().is_ok_and(BTreeMap::is_empty)
+    }
+}
+
 /// Major and minor version of the API server.
 pub(crate) async fn version(cluster: &Cluster) -> Seen<(String, String)> {
     let client = cluster.client();

@@ -90,9 +90,15 @@ pub(crate) async fn make(
     let of_root = existing.root.as_ref().filter(|_| root == RootPlan::There);
     let [pods_question, services_question, underlay_question] =
         questions(arguments, existing, addresses);
-    let (pod_ranges, pods_source) = settle(&pods_question, arguments).await?;
-    let (service_ranges, services_source) = settle(&services_question, arguments).await?;
-    let (underlay_ranges, underlay_source) = settle(&underlay_question, arguments).await?;
+    if let Some(unanswered) = unanswered(
+        arguments,
+        [&pods_question, &services_question, &underlay_question],
+    ) {
+        bail!(unanswered);
+    }
+    let (pod_ranges, pods_source) = settle(&pods_question).await?;
+    let (service_ranges, services_source) = settle(&services_question).await?;
+    let (underlay_ranges, underlay_source) = settle(&underlay_question).await?;
     let mut controller = controller(arguments, existing.controller.as_ref(), &pins);
     if controller.ranges_from == RangesFrom::Node {
         if existing.controller.is_none() {
@@ -181,10 +187,11 @@ fn settle_pins(
 ) -> Result<Vec<Pin>> {
     let installed = existing.installed.as_ref();
     let installed = installed.map_or(&[][..], |one| one.pins.as_slice());
-    if arguments.new_root && !installed.is_empty() {
+    if arguments.new_root && !installed.is_empty() && there.is_none() {
         bail!(
-            "make a root: there is one already, it is never replaced; to change it, make one with \
-             `sotto root create` and give both pins with --pin"
+            "make a root: there is one already, which is not in the cluster and is never replaced; leave \
+             --new-root out, or to change it, make one with `sotto root create` and give both pins with \
+             --pin"
         );
     }
     let pins = [arguments.pins.as_slice(), installed, there.as_slice()];
@@ -331,6 +338,21 @@ struct Question<'a> {
     found: &'a Found,
 }
 
+impl Question<'_> {
+    /// The answer that nobody has to give, and where it is from.
+    fn known(&self) -> Option<(Vec<IpNetwork>, String)> {
+        if !self.given.is_empty() {
+            return Some((self.given.clone(), "as given".to_owned()));
+        }
+        if let Some(installed) = &self.installed {
+            return Some((installed.clone(), "as installed".to_owned()));
+        }
+        let found = self.found;
+        let is_certain = found.certain && !found.ranges.is_empty();
+        is_certain.then(|| (found.ranges.clone(), found.source.clone()))
+    }
+}
+
 fn questions<'a>(
     arguments: &InstallArguments,
     existing: &Existing,
@@ -363,31 +385,12 @@ fn questions<'a>(
     ]
 }
 
-async fn settle(
-    question: &Question<'_>,
-    arguments: &InstallArguments,
-) -> Result<(Vec<IpNetwork>, String)> {
-    let Question {
-        what,
-        option,
-        given,
-        installed,
-        found,
-    } = question;
-    if !given.is_empty() {
-        return Ok((given.clone(), "as given".to_owned()));
+async fn settle(question: &Question<'_>) -> Result<(Vec<IpNetwork>, String)> {
+    if let Some(known) = question.known() {
+        return Ok(known);
     }
-    if let Some(installed) = installed {
-        return Ok((installed.clone(), "as installed".to_owned()));
-    }
-    if found.certain && !found.ranges.is_empty() {
-        return Ok((found.ranges.clone(), found.source.clone()));
-    }
-    let texts: Vec<String> = found.ranges.iter().map(ToString::to_string).collect();
-    let proposed = texts.join(",");
-    if arguments.yes || arguments.print || arguments.dry_run {
-        bail!("{}", unknown(what, option, &proposed, &found.source));
-    }
+    let Question { what, found, .. } = question;
+    let proposed = found.proposed();
     let prompt = if proposed.is_empty() {
         format!("The cluster does not tell its {what}. Which (comma-separated)? ")
     } else {
@@ -399,7 +402,7 @@ async fn settle(
     };
     let answer = ask::line(&prompt)
         .await
-        .with_context(|| unknown(what, option, &proposed, &found.source))?;
+        .with_context(|| unknown(question))?;
     if answer.is_empty() && !found.ranges.is_empty() {
         return Ok((found.ranges.clone(), "as confirmed".to_owned()));
     }
@@ -411,7 +414,24 @@ async fn settle(
     Ok((ranges, "as answered".to_owned()))
 }
 
-fn unknown(what: &str, option: &str, proposed: &str, source: &str) -> String {
+/// All questions at once that nobody can be asked.
+fn unanswered(arguments: &InstallArguments, questions: [&Question<'_>; 3]) -> Option<String> {
+    let is_asking = !(arguments.yes || arguments.print || arguments.dry_run);
+    let open = questions
+        .iter()
+        .filter(|question| question.known().is_none());
+    let texts: Vec<String> = open.map(|question| unknown(question)).collect();
+    (!is_asking && !texts.is_empty()).then(|| texts.join("; "))
+}
+
+fn unknown(question: &Question<'_>) -> String {
+    let Question {
+        what,
+        option,
+        found,
+        ..
+    } = question;
+    let (proposed, source) = (found.proposed(), &found.source);
     if proposed.is_empty() {
         format!("find the {what}: the cluster does not tell it; give {option}")
     } else {

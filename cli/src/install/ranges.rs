@@ -27,6 +27,14 @@ pub(crate) struct Found {
     pub(crate) certain: bool,
 }
 
+impl Found {
+    /// The ranges as a person would give them.
+    pub(crate) fn proposed(&self) -> String {
+        let texts: Vec<String> = self.ranges.iter().map(ToString::to_string).collect();
+        texts.join(",")
+    }
+}
+
 /// Everything that a cluster tells about its addresses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Addresses {

@@ -59,24 +59,11 @@ async fn wait_for(cluster: &Cluster, answer: Answer, limit: Duration) -> Result<
 
 /// What is not ready, in words.
 async fn missing(cluster: &Cluster) -> Result<Option<String>> {
-    let nodes = cluster.list::<Node>(ListParams::default()).await?.objects;
-    let unready: Vec<String> = nodes
-        .iter()
-        .filter(|node| !is_ready(node))
-        .map(|node| printable(&node.name_any()))
-        .collect();
-    if let Some(first) = unready.first() {
-        let ready = nodes.len() - unready.len();
-        let all = nodes.len();
-        return Ok(Some(format!(
-            "{ready} of {all} nodes are ready, {first} is not."
-        )));
-    }
     let namespace = Some(cluster.namespace.as_str());
     let daemons = cluster.find::<DaemonSet>(namespace, NODE).await?;
     let status = daemons.as_ref().and_then(|daemons| daemons.status.as_ref());
     let generation = daemons.as_ref().and_then(|one| one.metadata.generation);
-    Ok(match status {
+    let missing = match status {
         Some(status) if status.observed_generation >= generation => {
             let (ready, wanted) = (status.number_ready, status.desired_number_scheduled);
             let updated = status.updated_number_scheduled.unwrap_or_default();
@@ -84,7 +71,21 @@ async fn missing(cluster: &Cluster) -> Result<Option<String>> {
             (!all).then(|| format!("{} of {wanted} daemons are ready.", ready.min(updated)))
         }
         Some(_) | None => Some("The daemons are not scheduled yet.".to_owned()),
-    })
+    };
+    if missing.is_some() {
+        return Ok(missing);
+    }
+    let nodes = cluster.list::<Node>(ListParams::default()).await?.objects;
+    let unready: Vec<String> = nodes
+        .iter()
+        .filter(|node| !is_ready(node))
+        .map(|node| printable(&node.name_any()))
+        .collect();
+    Ok(unready.first().map(|first| {
+        let all = nodes.len();
+        let ready = all - unready.len();
+        format!("{ready} of {all} nodes are ready, {first} is not.")
+    }))
 }
 
 fn is_ready(node: &Node) -> bool {

@@ -122,6 +122,22 @@ fn a_guess_is_never_taken_without_a_person() {
 }
 
 #[test]
+fn what_nobody_can_be_asked_is_told_at_once() {
+    let mut addresses = certain();
+    addresses.pods = found("10.244.0.0/23", false);
+    addresses.underlay = found("198.51.100.0/24", false);
+
+    let error = plan(&[], &nothing(), &addresses).unwrap_err();
+
+    for option in [
+        "--pod-range 10.244.0.0/23",
+        "--underlay-range 198.51.100.0/24",
+    ] {
+        assert!(error.contains(option), "{error}");
+    }
+}
+
+#[test]
 fn a_fresh_cluster_gets_a_new_root_and_one_with_a_pin_does_not() {
     let fresh = plan(&[], &nothing(), &certain()).unwrap();
     assert_eq!(fresh.root, RootPlan::New);
@@ -198,7 +214,16 @@ fn a_root_that_nodes_trust_is_never_replaced_nor_left_without_trust() {
         ledger: Ledger::Written,
     };
 
-    let error = plan(&["--new-root"], &existing, &certain()).unwrap_err();
+    // The line that installed it, run again.
+    let again = plan(&["--new-root"], &existing, &certain()).unwrap();
+    assert_eq!(again.root, RootPlan::There);
+    assert_eq!(again.values.pins, [root(1).pin()]);
+    let elsewhere = Existing {
+        installed: Some(installed(root(1).pin())),
+        ledger: Ledger::Written,
+        ..nothing()
+    };
+    let error = plan(&["--new-root"], &elsewhere, &certain()).unwrap_err();
     assert!(error.contains("never replaced"), "{error}");
     let other = root(2).pin().to_string();
     let error = plan(&["--pin", &other], &existing, &certain()).unwrap_err();
