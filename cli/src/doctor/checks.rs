@@ -244,7 +244,10 @@ fn deployment(found: &Seen<Option<Deployment>>) -> Check {
         1.. => Check::new(
             what,
             Outcome::Warn,
-            &format!("{text}: `kubectl --namespace sotto-system get pods` says why"),
+            &format!(
+                "{text}: each needs a node of its own that may have one (docs/kubernetes.md); `kubectl \
+                 --namespace sotto-system get pods` says why"
+            ),
         ),
         _ => Check::new(
             what,
