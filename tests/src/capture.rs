@@ -185,3 +185,16 @@ fn free_name(folder: &Path, stem: &str) -> Result<PathBuf> {
         .find(|path| !path.exists())
         .context("no free name for a capture")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::losses;
+
+    #[test]
+    fn what_tcpdump_lost_is_the_whole_number_however_often_it_told() {
+        let log = "listening on br0\ntcpdump: 7 packets captured, 9 packets received by filter, 0 packets dropped \
+            by kernel\n7 packets captured\n10 packets dropped by kernel\n";
+
+        assert_eq!(losses(log).collect::<Vec<_>>(), ["0", "10"]);
+    }
+}

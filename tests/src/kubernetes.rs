@@ -16,7 +16,7 @@ mod objects;
 mod service_account;
 pub mod whole;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -205,6 +205,18 @@ pub fn binary(name: &str) -> Result<String> {
         version()
     );
     Ok(path.display().to_string())
+}
+
+/// The folder of such a program.
+///
+/// # Errors
+/// When it was not built.
+pub(crate) fn folder_of(program: &str) -> Result<String> {
+    let path = binary(program)?;
+    let folder = Path::new(&path).parent().and_then(Path::to_str);
+    folder
+        .map(str::to_owned)
+        .context("a program without a folder")
 }
 
 /// Path of helm.

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::kubernetes::binary;
+use crate::kubernetes::folder_of;
 use crate::kubernetes::whole::{ProxyMode, Trio};
 use crate::lab::Lab;
 use crate::{isolation, wait};
@@ -148,10 +148,7 @@ fn show_use(folder: &Path) -> Result<()> {
     println!(
         "\nexport KUBECONFIG={}\nexport PATH={}:$PATH  # kubectl {version}, if you have none\nkubectl get nodes\nmake cluster-eve  # what somebody reads on the switch between the nodes",
         folder.join("kubeconfig").display(),
-        Path::new(&binary(&format!("{version}/kubectl"))?)
-            .parent()
-            .unwrap_or(Path::new("/"))
-            .display()
+        folder_of(&format!("{version}/kubectl"))?
     );
     Ok(())
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{ADMIN, ApiServer, binary, version};
+use super::{ADMIN, ApiServer, folder_of, version};
 use crate::lab::{Host, Lab};
 use crate::wait;
 
@@ -139,12 +139,8 @@ impl Whole {
     /// # Errors
     /// When it fails; the text holds what it said.
     pub fn shell(&self, line: &str) -> Result<String> {
-        let programs = PathBuf::from(binary(&format!("{}/kubectl", version()))?);
-        let folder = programs.parent().context("kubectl has no folder")?;
-        let line = format!(
-            "export KUBECONFIG={ADMIN} PATH={}:$PATH\n{line}",
-            folder.display()
-        );
+        let folder = folder_of(&format!("{}/kubectl", version()))?;
+        let line = format!("export KUBECONFIG={ADMIN} PATH={folder}:$PATH\n{line}");
         self.control.place()?.shell(&line)
     }
 

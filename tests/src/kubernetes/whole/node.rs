@@ -1,10 +1,10 @@
 //! A node: containerd, kubelet and kube-proxy as services of a host.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use super::super::{binary, version};
+use super::super::{binary, folder_of, version};
 use super::credentials::Identity;
 use super::{CONTROL, Whole};
 use crate::lab::{Host, Place};
@@ -147,12 +147,4 @@ impl Whole {
         }
         Ok(())
     }
-}
-
-fn folder_of(program: &str) -> Result<String> {
-    let path = binary(program)?;
-    let folder = Path::new(&path).parent().and_then(Path::to_str);
-    folder
-        .map(str::to_owned)
-        .context("a program without a folder")
 }
