@@ -30,7 +30,7 @@ pub use host::Host;
 pub use launch::Launch;
 pub use link::{Segmentation, Uplink};
 pub use node::Node;
-pub use place::Place;
+pub use place::{Place, starting};
 pub use pod::Pod;
 pub use process::Process;
 pub use sotto::{Controller, DaemonSettings, TRUST_DOMAIN, TUNNEL_PORT, control_program, program};

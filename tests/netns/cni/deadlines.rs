@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sotto_tests::case::Case;
 use sotto_tests::cases;
-use sotto_tests::lab::{Lab, program};
+use sotto_tests::lab::{Lab, program, starting};
 
 use super::runtime::{Call, POOL, Runtime};
 
@@ -142,6 +142,7 @@ fn cn15_an_input_or_output_that_nobody_serves_ends_in_time(lab: &Lab) -> Result<
 /// Writes half of the input and never the rest; what the plugin says.
 fn with_half_an_input(runtime: &Runtime, verb: &str) -> Result<String> {
     runtime.node.inside(|| {
+        let starting = starting();
         let mut child = Command::new(program("sotto-cni")?)
             .env("CNI_COMMAND", verb)
             .env("CNI_CONTAINERID", "web")
@@ -150,6 +151,7 @@ fn with_half_an_input(runtime: &Runtime, verb: &str) -> Result<String> {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
+        drop(starting);
         let mut stdin = child.stdin.take().context("no standard input")?;
         stdin.write_all(b"{\"cniVersion\": \"1.1.0\", ")?;
         let output = child.wait_with_output()?;

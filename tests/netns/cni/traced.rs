@@ -16,7 +16,7 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use sotto_tests::lab::program;
+use sotto_tests::lab::{program, starting};
 
 use super::runtime::{Call, Runtime};
 
@@ -65,6 +65,7 @@ pub(super) struct End {
 impl Traced {
     /// Starts a call and stops it before it has read its input. Only inside the node.
     pub(super) fn start(call: &Call<'_>) -> Result<Self> {
+        let starting = starting();
         let mut child = Command::new(program("sotto-cni")?)
             .env("CNI_COMMAND", call.verb)
             .env("CNI_CONTAINERID", call.container)
@@ -75,6 +76,7 @@ impl Traced {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
+        drop(starting);
         let main = Pid::from_raw(i32::try_from(child.id())?);
         let options = Options::PTRACE_O_TRACESYSGOOD
             | Options::PTRACE_O_TRACECLONE

@@ -138,6 +138,7 @@ impl Host {
             .append(true)
             .open(&log)?;
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster");
+        let starting = place::starting();
         let child = Command::new("bash")
             .arg(scripts.join("start.sh"))
             .arg(&group)
@@ -148,6 +149,7 @@ impl Host {
             .stdout(out)
             .spawn()
             .with_context(|| format!("switch {} on", self.name))?;
+        drop(starting);
         let starter = lab
             .registry
             .add(format!("{}-init", self.name), log, child)?;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -27,9 +27,13 @@ const HIDDEN: [&str; 6] = [
     "var/lib/sotto-store",
 ];
 
-/// Held while a program is being started: its process has, until it executes, a copy of every
-/// socket of this one, so that a port just closed is still taken.
 static STARTING: RwLock<()> = RwLock::new(());
+
+/// To be held while a program is being started past [`Place`]: its process has, until it executes, a copy
+/// of every socket of this one, so that a port just closed is still taken.
+pub fn starting() -> RwLockReadGuard<'static, ()> {
+    STARTING.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A machine's or pod's inside.
 #[derive(Debug)]
@@ -219,7 +223,7 @@ impl Place {
         input: &str,
     ) -> Result<std::process::Output> {
         self.inside(|| {
-            let starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+            let starting = starting();
             let mut child = Command::new("timeout")
                 .args(["--kill-after=2", RUN_LIMIT, program])
                 .args(arguments)
@@ -267,7 +271,7 @@ impl Place {
         let out = File::options().create(true).append(true).open(&log)?;
         let err = out.try_clone()?;
         let child = self.inside(|| {
-            let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+            let _starting = starting();
             Command::new(program)
                 .args(arguments)
                 .envs(environment.iter().copied())
