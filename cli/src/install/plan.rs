@@ -88,17 +88,14 @@ pub(crate) async fn make(
         None => settle_root(arguments, existing)?,
     };
     let of_root = existing.root.as_ref().filter(|_| root == RootPlan::There);
-    let [pods_question, services_question, underlay_question] =
-        questions(arguments, existing, addresses);
-    if let Some(unanswered) = unanswered(
-        arguments,
-        [&pods_question, &services_question, &underlay_question],
-    ) {
-        bail!(unanswered);
+    let questions = questions(arguments, existing, addresses);
+    if arguments.yes || arguments.print || arguments.dry_run {
+        refuse_open(&questions)?;
     }
-    let (pod_ranges, pods_source) = settle(&pods_question).await?;
-    let (service_ranges, services_source) = settle(&services_question).await?;
-    let (underlay_ranges, underlay_source) = settle(&underlay_question).await?;
+    let [of_pods, of_services, of_underlay] = &questions;
+    let (pod_ranges, pods_source) = settle(of_pods).await?;
+    let (service_ranges, services_source) = settle(of_services).await?;
+    let (underlay_ranges, underlay_source) = settle(of_underlay).await?;
     let mut controller = controller(arguments, existing.controller.as_ref(), &pins);
     if controller.ranges_from == RangesFrom::Node {
         if existing.controller.is_none() {
@@ -414,14 +411,16 @@ async fn settle(question: &Question<'_>) -> Result<(Vec<IpNetwork>, String)> {
     Ok((ranges, "as answered".to_owned()))
 }
 
-/// All questions at once that nobody can be asked.
-fn unanswered(arguments: &InstallArguments, questions: [&Question<'_>; 3]) -> Option<String> {
-    let is_asking = !(arguments.yes || arguments.print || arguments.dry_run);
+/// Names all questions at once that nobody can be asked.
+fn refuse_open(questions: &[Question<'_>]) -> Result<()> {
     let open = questions
         .iter()
         .filter(|question| question.known().is_none());
-    let texts: Vec<String> = open.map(|question| unknown(question)).collect();
-    (!is_asking && !texts.is_empty()).then(|| texts.join("; "))
+    let texts: Vec<String> = open.map(unknown).collect();
+    if texts.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", texts.join("; "))
 }
 
 fn unknown(question: &Question<'_>) -> String {
